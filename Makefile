@@ -80,11 +80,12 @@ test-agents-own: setup-dev ## Test public command-line agents under the agency's
 test-agents: setup-dev ## Test the agents' templates end to end: rooms, model, tools, browser, forge
 	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/agent_browser.py
-	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates tests/integration/control/templates
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates tests/integration/control/templates tests/integration/browser
 
-test-agents-browser: setup-dev ## The part of it that needs no forge: the template browser-agent
+test-agents-browser: setup-dev ## The part of it that needs no forge: the template browser-agent, an agent's own browser
 	@$(PYTHON) tools/agent_browser.py
-	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates -k browser_agent tests/integration/control/templates
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m "templates and not thorough" -k browser \
+	  tests/integration/control/templates tests/integration/browser
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

@@ -15,6 +15,8 @@ let
   ) agents;
   # What the collector, who holds the forge's token, writes for the scheduler, which is the agent.
   wishes = "/var/lib/agency-issues/%i/wishes.json";
+  # What the control plane hands over when it starts an agent whose program is builtin.
+  handed = "/run/agency-control/beside/%i";
   issues = types.submodule {
     options = {
       kind = opt.must (types.enum [
@@ -48,7 +50,7 @@ in
         maxWallTime = opt.between 60 86400 3600 "Longest run, in seconds.";
         maxErrors = opt.between 1 100 3 "Failed tasks in a row that end a run.";
         maxTokens = opt.nullOr types.ints.positive "Most tokens of one run, by what its tasks say they took. Null: no limit.";
-        command = opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names." // {
+        command = opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names. Empty: the agent's own builtin program, while the agent runs." // {
           example = [ "my-agent" ];
         };
         model = opt.nullOr types.str "The model that a task is told to use.";
@@ -85,13 +87,25 @@ in
           type = "oneshot";
           network = "loopback";
           path = programs;
+          after = [ "agency-agent-gateway@%i.service" ];
           # Compilers and interpreters of the work map executable memory.
           relax.MemoryDenyWriteExecute = false;
           timer = {
             OnCalendar = "*:0/15";
             Persistent = true;
           };
+          credentials = {
+            "work.json" = "${handed}/work.json";
+            gateway-token = "${handed}/gateway-token";
+            model-token = "${handed}/model-token";
+          };
           serviceConfig = {
+            # Of an agent that a command of its own works for there is nothing.
+            SetCredential = [
+              "work.json:{}"
+              "gateway-token:none"
+              "model-token:none"
+            ];
             # Each run shares the agent's incidents.
             ReadWritePaths = "-/var/lib/agency-incidents";
             TimeoutStartSec = "1d";
@@ -124,6 +138,14 @@ in
               }
             ) calendars
           ) enabled;
+          # What its own program is to do waits while the agent does not run.
+          systemd.services = lib.mapAttrs' (
+            name: _:
+            lib.nameValuePair "agency-agent-task-loop@${name}" {
+              overrideStrategy = "asDropin";
+              unitConfig.ConditionPathExists = lib.replaceStrings [ "%i" ] [ name ] "${handed}/work.json";
+            }
+          ) (lib.filterAttrs (_: agent: agent.taskLoop.command == [ ]) enabled);
         };
     })
   ];

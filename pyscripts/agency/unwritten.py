@@ -40,7 +40,6 @@ def _stage(stage: str, *arguments: str) -> Unwritten:
 
 UNWRITTEN = (
     _of_agent("desktop", "desktop", "Run the agent's headless desktop."),
-    _of_agent("browser", "browser", "Run the agent's browser."),
     _of_agent("mail", "mail serve", "Serve the agent's mail account."),
     _of_agent("passwords", "passwords serve", "Serve the agent's passwords."),
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),

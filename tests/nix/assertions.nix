@@ -381,11 +381,6 @@ in
     says = "home-manager is not part of this machine";
     module.agency.agents.pm.homeModules = [ { } ];
   };
-  browser-without-desktop = {
-    file = "agents/browser.nix";
-    says = "a browser needs a desktop";
-    module.agency.agents.pm.desktop.enable = false;
-  };
   ssh-without-key = {
     file = "agents/ssh.nix";
     says = "its SSH key has no public half here";

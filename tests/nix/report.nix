@@ -284,6 +284,28 @@ in
         shared
         { agency.preview = lib.mkForce [ ]; }
       ]).hosts.agency.config;
+  headlessBrowser =
+    let
+      config =
+        (agencyWith "full" [
+          everything
+          sample
+          shared
+          {
+            agency.agents.pm = {
+              desktop.enable = lib.mkForce false;
+              taskLoop.command = lib.mkForce [ "my-agent" ];
+            };
+          }
+        ]).hosts.agency.config;
+      textOf = name: config.systemd.units.${name}.text;
+    in
+    {
+      failing = failing config;
+      unit = textOf "agency-agent-browser@pm.service";
+      loop = textOf "agency-agent-task-loop@pm.service";
+      settings = config.environment.etc."agency/agents/pm.json".text;
+    };
   gitlabUnpreviewed = removeAttrs (withServices "unpreviewed" [
     "gitlab"
     "edge"

@@ -128,17 +128,26 @@ class Staff(Agency):
     """The agency, whose agent pm gets its Gosuto from a template."""
 
     has_servers: bool = False
+    documents: int = 0
 
     def policy(self, rules: dict[str, Any]) -> dict[str, Any]:
         return rules
 
-    def become(self, template: str, **values: str) -> dict[str, Any]:
-        """Give the agent the document of a template, with the model's budget for tests."""
+    def become(
+        self, template: str, servers: dict[str, Any] | None = None, **values: str
+    ) -> dict[str, Any]:
+        """Give the agent the document of a template, with the model's budget for tests.
+
+        `servers` are laid over the template's.
+        """
         form = load_template(template)
         given = {"room": self.room, "operator": ALICE, **values}
         document: dict[str, Any] = yaml.safe_load(as_yaml(form.fill("pm", given)))
         document["limits"] |= {"requestsPerMinute": 600, "eventsPerMinute": 600}
         document["messaging"]["messagesPerMinute"] = 600
+        document["mcpServers"] |= servers or {}
+        self.documents += 1  # one that an agent has already is refused
+        document["metadata"]["description"] += f" Document {self.documents}."
         self.has_servers = bool(document["mcpServers"])
         self.give(document)
         return document

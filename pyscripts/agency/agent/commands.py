@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TextIO
 
@@ -128,8 +129,13 @@ def proxy(config_file: Path, check: bool, listen_fd: int | None, as_json: bool) 
     show_default=True,
     help="The file with the task's text; - is standard input.",
 )
+@click.option(
+    "--assigned",
+    is_flag=True,
+    help="Do the task of the task loop that started this, in place of it.",
+)
 @json_option
-def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
+def work(config_file: Path, task_file: TextIO, assigned: bool, as_json: bool) -> int:
     """Work on one task with the builtin program, and print its answer.
 
     Persona and limits come from the agent's Gosuto, the model through the proxy. Every step is in a
@@ -145,7 +151,13 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
 
     log_to_stderr()
     config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
-    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
+    if assigned:
+        from agency.agent.programs.assigned import handed, work_assigned
+
+        worked = asyncio.run(work_assigned(config, handed(os.environ), Clock()))
+    else:
+        worked = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
+    end = worked.end
     answered = end.ending is Ending.ANSWERED
     text = end.said if answered else f"{end.ending.value}: {end.said}"
     told = {"ok": answered, "ending": end.ending.value, "text": end.said}

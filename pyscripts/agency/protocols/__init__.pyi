@@ -69,6 +69,7 @@ from .command_socket import short_path as short_path
 from .gateway_socket import GATEWAY_CONTROL_TOKEN as GATEWAY_CONTROL_TOKEN
 from .gateway_socket import GATEWAY_TOKEN as GATEWAY_TOKEN
 from .gateway_socket import MAX_GATEWAY_BODY as MAX_GATEWAY_BODY
+from .gateway_socket import WORK_CONFIG as WORK_CONFIG
 from .gateway_socket import GatewayClient as GatewayClient
 from .gateway_socket import GatewayLostError as GatewayLostError
 from .gateway_socket import GatewayRefusedError as GatewayRefusedError

@@ -32,6 +32,8 @@ from agency.protocols.acp_v1 import (
 
 GATEWAY_TOKEN = "gateway-token"  # noqa: S105 - the credential's name: who may call tools
 GATEWAY_CONTROL_TOKEN = "gateway-control-token"  # noqa: S105 - and of who may decide and set policy
+# Beside both: how the builtin program of an agent does a task of its list.
+WORK_CONFIG = "work.json"
 MAX_GATEWAY_BODY = 1024 * 1024
 _ANSWER_S = 5.0
 _CALL_S = 330.0

@@ -6,6 +6,7 @@ import click
 
 from agency.commandline import add_unwritten
 from agency.workspace.audit.commands import audit
+from agency.workspace.browser.commands import browser
 from agency.workspace.contract.commands import coding_agent
 from agency.workspace.incidents.commands import incidents
 from agency.workspace.mcp.commands import mcp
@@ -21,6 +22,7 @@ def workspace() -> None:
 
 for command in (
     audit,
+    browser,
     tasks,
     schedule,
     task_loop,

@@ -16,6 +16,7 @@ from agency.naming import AGENT_NAME_HINT, AGENT_NAME_PATTERN
 DIRECTORY = Path("/etc/agency/agents")
 WORKSPACE = "agent-space"  # of a home
 _NAME = re.compile(AGENT_NAME_PATTERN)
+ORIGIN = r"^https?://[A-Za-z0-9*][A-Za-z0-9.*-]{0,252}(:[0-9]{1,5})?$"
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -71,6 +72,25 @@ class McpSettings(Part):
     gateway: Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:[0-9]{1,5}/mcp$")] | None = None
 
 
+class BrowserSettings(Part):
+    """`agency.agents.<name>.browser`; `display` is the Wayland socket of a desktop.
+
+    `socket` is where tool servers of the agent reach the browser. `origins` are the only ones that
+    it asks; without any it asks what the agent's egress allows. Without `sandbox` pages run with
+    all rights of the agent: for a container that has no user namespaces.
+    """
+
+    socket: Path | None = None
+    display: Path | None = None
+    sandbox: bool = True
+    origins: list[Annotated[str, Field(pattern=ORIGIN)]] = Field(
+        default_factory=list, max_length=100
+    )
+    extensions: list[Annotated[str, Field(pattern=r"^/[^,]+$")]] = Field(
+        default_factory=list, max_length=20
+    )
+
+
 class AgentSettings(BaseModel):
     """Settings of one agent; features that a program does not read are not its business."""
 
@@ -89,6 +109,7 @@ class AgentSettings(BaseModel):
     workspace: WorkspaceSettings | None = None
     coding_agent: CodingSettings | None = None
     mcp: McpSettings | None = None
+    browser: BrowserSettings | None = None
 
 
 def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:

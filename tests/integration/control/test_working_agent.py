@@ -22,6 +22,7 @@ import requests
 from background import in_background
 from gatewaying import allow
 from scripted_model import Turn, scripted
+from task_loops import TaskLoop
 from vault_places import CANARY, by_stdin, leaks
 from working_contained import ContainedAgency, with_tools
 
@@ -188,6 +189,47 @@ def test_a_result_that_gives_orders_gets_nothing_that_the_policy_does_not_give(
     assert value in obeys()[1]
     agency.give(ECHO)
     agency.push()
+
+
+def test_a_task_of_a_forge_issue_is_done_by_the_agents_own_program(
+    agency: Agency, tmp_path: Path
+) -> None:
+    """The task loop hands it to the builtin program: the same model, policy, tools and log."""
+    if isinstance(agency, ContainedAgency):
+        pytest.skip("a task loop is a unit, or started by hand; containers have none")
+    loop = TaskLoop(agency.agent, tmp_path)
+    loop.wish("issue-team--app-7", "Say in the room that it rains.")
+    agency.model.script[:] = [call("web__echo", text="rain"), Turn("Said:\nit rains.")]
+    agency.model.asked.clear()
+    calls = len(agency.called())
+    report = loop.run()
+    assert report["done"] == [
+        {
+            "task": "issue-team--app-7",
+            "outcome": "completed",
+            "note": "Said: it rains.",
+            "tokens": 2 * (12 + 7),
+        }
+    ]
+    assert agency.called()[calls:] == [["echo", {"text": "rain"}]]
+    first, _ = agency.model.asked
+    assert first.headers["Authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert "Say in the room that it rains." in first.body["messages"][-1]["content"]
+    assert "https://git.agency.example/team/app/issues/7" in first.body["messages"][-1]["content"]
+    ends = [each["detail"] for each in agency.rows() if each["event"] == "task.ended"]
+    assert (ends[-1]["task"], ends[-1]["outcome"]) == ("issue-team--app-7", "answered")
+    assert "status: completed" in loop.tasks()
+    assert loop.run()["done"] == [], "a task is done once"
+
+    # What the policy refuses is refused here, too, and a task that is not done is failed.
+    loop.wish("issue-team--app-8", "Erase all.")
+    agency.model.script[:] = [
+        call("web__erase", text="all"),
+        Turn(status=400),
+    ]
+    report = loop.run()
+    assert [each["outcome"] for each in report["done"]] == ["failed"]
+    assert "erase" not in [name for name, _ in agency.called()]
 
 
 def test_no_key_of_a_provider_is_within_reach_of_the_programs(agency: Agency) -> None:

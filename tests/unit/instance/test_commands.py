@@ -89,7 +89,7 @@ def test_preview_knows_its_features(
     write: Write, good: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert agency("check", str(write(f"{good}preview: [teapot]\n"))) == 1
-    assert "must be one of bridge, browser" in capsys.readouterr().out
+    assert "must be one of bridge, ci-builtin" in capsys.readouterr().out
 
 
 def test_decrypt_of_an_ephemeral_instance_is_refused(write: Write, good: str) -> None:

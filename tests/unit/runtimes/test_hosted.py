@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agency.agent.gateway.config import GatewayConfig
+from agency.agent.programs.work import WorkConfig
 from agency.agent.rooms.config import ChatConfig
 from agency.canonical import sha256_hex
 from agency.control.gosuto.push import SharedPush
@@ -23,6 +24,12 @@ from agency.secrets import SecretValue
 
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = ROOT / "modules/portable/machine/etc/systemd/system"
+UNITS_OF_IT = (
+    "agency-agent@",
+    "agency-agent-gateway@",
+    "agency-agent-chat@",
+    "agency-agent-task-loop@",
+)
 USER = "@agent-pm:agency.example"
 
 
@@ -91,7 +98,7 @@ async def test_their_units_get_what_they_load_and_each_its_own(scene: Scene) -> 
     assert set(handed.values()) == {0o600}
     assert stat.S_IMODE(scene.directory.stat().st_mode) == 0o700
     loaded: set[str] = set()
-    for unit in ("agency-agent@", "agency-agent-gateway@", "agency-agent-chat@"):
+    for unit in UNITS_OF_IT:
         text = (UNITS / f"{unit}.service").read_text()
         loaded |= set(re.findall(r"=[a-z.-]+:/run/agency-control/beside/%i/(\S+)", text))
     assert loaded == set(handed), "all that is handed is loaded, and nothing else"
@@ -108,6 +115,9 @@ async def test_the_configurations_are_those_of_the_units(scene: Scene) -> None:
     assert scene.hosted.gateway_socket == gateway.control_socket
     assert chat.gosuto == gateway.state_dir / "policy.json"
     assert chat.waits
+    work = WorkConfig.model_validate_json(scene.read("work.json"))
+    assert (work.model, work.gateway, work.gosuto) == (chat.model, chat.gateway, chat.gosuto)
+    assert (work.default_model, work.audit_socket) == (chat.default_model, chat.audit_socket)
     assert gateway.audit_socket == chat.audit_socket == Path("/run/a.sock")
     made = (UNITS / "agency-agent-gateway@.service").read_text()
     for directory, root in (("Runtime", "/run"), ("State", "/var/lib")):

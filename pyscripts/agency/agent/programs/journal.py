@@ -27,6 +27,7 @@ from agency.agent.programs.steps import (
     apply,
 )
 from agency.errors import BadInputError, PrerequisiteError
+from agency.jsonl import append_line, whole_lines
 from agency.locks import take
 
 _MAX_BYTES = 256 * 1024 * 1024
@@ -40,7 +41,7 @@ class JournalError(PrerequisiteError):
 def as_line(event: Event, elapsed_s: float) -> bytes:
     """Write an event; `elapsed_s` is the time that the run has taken so far."""
     found = {"kind": type(event).__name__, "elapsed_s": round(elapsed_s, 3), **asdict(event)}
-    return json.dumps(found, default=lambda value: value.value).encode() + b"\n"
+    return json.dumps(found, default=lambda value: value.value).encode()
 
 
 def read_line(line: bytes) -> tuple[Event, float]:
@@ -112,18 +113,10 @@ class Journal:
             JournalError: it could not be written whole; the event does not count.
         """
         state = apply(self.state, event)
-        line = as_line(event, elapsed_s)
-        size = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, line)
-            if written == len(line):
-                os.fsync(self._file)
+            append_line(self._file, as_line(event, elapsed_s))
         except OSError as error:
-            os.ftruncate(self._file, size)
             raise self._error(f"cannot be written: {error.strerror}") from error
-        if written != len(line):
-            os.ftruncate(self._file, size)
-            raise self._error("cannot be written: the disk is full")
         self.state, self.elapsed_s = state, elapsed_s
 
     def _hold(self) -> None:
@@ -134,9 +127,8 @@ class Journal:
         size = os.fstat(self._file).st_size
         if size > _MAX_BYTES:
             raise self._error(f"larger than {_MAX_BYTES} bytes")
-        data = os.pread(self._file, size, 0)
-        whole = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
+        whole = whole_lines(os.pread(self._file, size, 0))
+        for number, line in enumerate(whole.lines, 1):
             try:
                 event, self.elapsed_s = read_line(line)
                 self.state = apply(self.state, event)
@@ -146,8 +138,8 @@ class Journal:
                     where=str(self.path),
                     hint="look at what the run did, then begin the task anew with another journal",
                 ) from None
-        if whole != size:
-            os.ftruncate(self._file, whole)
+        if whole.size != size:
+            os.ftruncate(self._file, whole.size)
 
     def _error(self, reason: str) -> JournalError:
         return JournalError(f"the journal of the run: {reason}", where=str(self.path))

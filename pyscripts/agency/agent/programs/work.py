@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from agency.agent.models.client import Endpoint, ModelClient, WireFormat
-from agency.agent.programs.builtin import Run, Settings
+from agency.agent.models.conversation import Answer, ModelRequest
+from agency.agent.programs.builtin import Model, Run, Settings
 from agency.agent.programs.gateway_tools import GatewayTools
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.prompting import system_prompt
@@ -44,9 +47,10 @@ class WorkConfig(Written):
     """Configuration of the builtin program; it holds no secret."""
 
     gosuto: Path
-    journal: Path
+    journal: Path | None = None  # None: of the task at hand alone
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are no tools
+    audit_socket: Path | None = None  # of a machine that keeps an audit log
     default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
@@ -64,14 +68,30 @@ def read_policy(path: Path) -> Document:
     return read_canonical(content, sha256_hex(content))
 
 
-def settings_of(config: WorkConfig, document: Document) -> Settings:
-    """Derive how the model is asked from persona and limits. Pure.
+@dataclass(slots=True)
+class Counted:
+    """Model whose tokens are counted, as its provider reports them."""
+
+    model: Model
+    tokens: int = 0
+
+    async def ask(
+        self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
+    ) -> Answer:
+        """Ask; raises ModelError."""
+        answer = await self.model.ask(request, on_text=on_text)
+        self.tokens += (answer.usage.input or 0) + (answer.usage.output or 0)
+        return answer
+
+
+def settings_of(config: WorkConfig, document: Document, told: str | None = None) -> Settings:
+    """Derive how the model is asked from persona and limits; `told` is a task's model. Pure.
 
     Raises:
         PrerequisiteError: the Gosuto names no model.
     """
     persona, most = document.persona, document.limits.tokens_per_request
-    model = persona.model or config.default_model
+    model = told or persona.model or config.default_model
     if model is None:
         raise PrerequisiteError(
             "the Gosuto names no model",
@@ -95,24 +115,39 @@ def tools_of(config: WorkConfig) -> Tools:
     return GatewayTools(address.url, read_credential(address.credential), address.socket)
 
 
-async def work(config: WorkConfig, task: str, tools: Tools, clock: Clock) -> Finish:
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """End of a task, and the tokens that it took."""
+
+    end: Finish
+    tokens: int
+
+
+async def work(
+    config: WorkConfig, task: str, tools: Tools, clock: Clock, told: str | None = None
+) -> Worked:
     """Work on a task until its end; SIGTERM interrupts, so that the next start goes on.
 
     Raises:
         AgencyError: policy, token or journal is missing.
     """
-    settings = settings_of(config, read_policy(config.gosuto))
+    if config.journal is None:
+        raise PrerequisiteError(
+            "no journal is named", where="journal", hint="name a file of this task alone"
+        )
+    settings = settings_of(config, read_policy(config.gosuto), told)
     address = config.model
     socket = None if address.socket is None else str(address.socket)
     token = read_credential(address.credential)
     async with ModelClient(Endpoint(address.url, token, address.format, socket)) as model:
         with Journal(config.journal) as journal:
-            run = Run(settings, model, tools, journal, clock)
+            counted = Counted(model)
+            run = Run(settings, counted, tools, journal, clock)
             doing = asyncio.ensure_future(run.run(task))
             for number in stop_signals():
                 asyncio.get_running_loop().add_signal_handler(number, doing.cancel)
             try:
-                return await doing
+                return Worked(await doing, counted.tokens)
             except asyncio.CancelledError:
                 raise PrerequisiteError(
                     "interrupted before the end of the task",

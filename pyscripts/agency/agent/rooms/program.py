@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from agency.agent.models.client import Endpoint, ModelClient
@@ -87,7 +88,7 @@ class BuiltinProgram:
 
     async def work(self, asked: Assignment, document: Document, tools: Tools, tell: Tell) -> str:
         """Run the loop between model and tools until its end."""
-        config, address = self._config(asked), self.config.model
+        config, address = self._config(), self.config.model
         settings = settings_of(config, document)
         socket = None if address.socket is None else str(address.socket)
         pieces: list[str] = []
@@ -97,20 +98,22 @@ class BuiltinProgram:
             tell("".join(pieces))
 
         async with ModelClient(Endpoint(address.url, self.token, address.format, socket)) as model:
-            with Journal(config.journal) as journal:
+            with Journal(self._journal(asked)) as journal:
                 both = BothTools(tools, tools_of(config))
                 run = Run(settings, model, both, journal, self.clock, on_text)
                 return said(await run.run(task_text(asked)))
 
     def forget(self, asked: Assignment) -> None:
         """Remove the journal."""
-        self._config(asked).journal.unlink(missing_ok=True)
+        self._journal(asked).unlink(missing_ok=True)
 
-    def _config(self, asked: Assignment) -> WorkConfig:
+    def _journal(self, asked: Assignment) -> Path:
+        return self.config.state / f"{asked.trace}.journal"
+
+    def _config(self) -> WorkConfig:
         config = self.config
         return WorkConfig(
             gosuto=config.gosuto,
-            journal=config.state / f"{asked.trace}.journal",
             model=config.model,
             gateway=config.gateway,
             default_model=config.default_model,

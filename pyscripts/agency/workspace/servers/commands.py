@@ -74,3 +74,24 @@ def forge(
     elif agent is not None or repository is not None:
         raise UsageError("--agent and --repository belong together")
     asyncio.run(serve_forge(kind, url, project, checkout))
+
+
+@serve.command("browser")
+@click.argument("agent")
+@settings_option
+def browser_(agent: str, directory: Path) -> None:
+    """Serve the tools of AGENT's browser, by Playwright's MCP server (playwright-mcp on the PATH).
+
+    It drives the browser that `agency workspace browser` runs; what it saves goes to the downloads
+    of the workspace.
+    """
+    import os
+
+    from agency.workspace.browser.launching import places_of
+    from agency.workspace.config import feature_off, load_agent
+    from agency.workspace.servers.browsing import become_server
+
+    found = load_agent(agent, directory)
+    if found.browser is None:
+        raise feature_off(agent, "browser")
+    become_server(places_of(found, found.browser), os.environ)

@@ -189,22 +189,36 @@ def schedule(
 @settings_option
 @workspace_option
 @_state_option
+@click.option(
+    "--program",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="How the agent's builtin program does tasks, as the control plane wrote it when it started"
+    " the agent.  [default: work.json of the unit's credentials, if there]",
+)
 @json_option
 def task_loop(
-    agent: str, directory: Path, workspace: Path | None, state: Path | None, as_json: bool
+    agent: str,
+    directory: Path,
+    workspace: Path | None,
+    state: Path | None,
+    program: Path | None,
+    as_json: bool,
 ) -> int:
     """Work through AGENT's task list once, within its limits.
 
+    Tasks are done by the command in its settings; without one by its builtin program, whose tokens
+    are in $CREDENTIALS_DIRECTORY.
     Exits with 1 if a task's outcome is unknown, or too many failed in a row.
     """
     from agency.commandline import log_to_stderr
     from agency.workspace.config import load_agent
-    from agency.workspace.tasks.running import loop_of, run_until_signal
+    from agency.workspace.tasks.running import loop_of, program_file, run_until_signal
 
     log_to_stderr()
     found = load_agent(agent, directory)
     place = _place(workspace, state, found.home)
-    report = asyncio.run(run_until_signal(loop_of(found, place)))
+    loop = loop_of(found, place, program or program_file())
+    report = asyncio.run(run_until_signal(loop))
     emit(report.as_dict(), as_json=as_json, human=lambda console: _print_report(console, report))
     return 0 if report.ok else 1
 

@@ -10,7 +10,6 @@ counts. The journal lies outside the workspace's repository, where no checkout r
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
+from agency.jsonl import append_line, whole_lines
 
 Event = Literal["intended", "begun", "ended", "resolved"]
 Outcome = Literal["pending", "completed", "failed", "unknown"]
@@ -71,11 +71,11 @@ class Journal:
             return {}
         except OSError as error:
             raise self._failure("read", error) from error
-        whole, _, torn = data.rpartition(b"\n")
-        if torn:
-            self._cut(len(data) - len(torn))
+        whole = whole_lines(data)
+        if whole.size != len(data):
+            self._cut(whole.size)
         found: dict[str, Record] = {}
-        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+        for number, line in enumerate(whole.lines, 1):
             try:
                 record = Record.model_validate_json(line)
             except ValidationError:
@@ -118,7 +118,6 @@ class Journal:
         record = Record(
             at=self.clock.now_iso(), task=task, event=event, run=run, outcome=outcome, note=note
         )
-        line = record.model_dump_json(exclude_none=True).encode() + b"\n"
         try:
             new = not self.path.exists()
             descriptor = os.open(
@@ -127,7 +126,7 @@ class Journal:
                 0o600,
             )
             try:
-                self._write(descriptor, line)
+                append_line(descriptor, record.model_dump_json(exclude_none=True).encode())
             finally:
                 os.close(descriptor)
             if new:
@@ -135,15 +134,6 @@ class Journal:
         except OSError as error:
             raise self._failure("write", error) from error
         return record
-
-    def _write(self, descriptor: int, line: bytes) -> None:
-        before = os.fstat(descriptor).st_size
-        try:
-            _write_whole(descriptor, line)
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, before)
-            raise
 
     def compact(self, named: Iterable[str]) -> None:
         """Rewrite a long journal: the last record of each name; names of the sheet are all kept."""
@@ -169,11 +159,6 @@ def _kept(found: Mapping[str, Record], named: frozenset[str]) -> list[Record]:
     others = [record for name, record in found.items() if name not in named]
     dropped = {record.task for record in others[: max(0, len(found) - MOST_NAMES)]}
     return [record for record in found.values() if record.task not in dropped]
-
-
-def _write_whole(descriptor: int, line: bytes) -> None:
-    if os.write(descriptor, line) != len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_directory(path: Path) -> None:

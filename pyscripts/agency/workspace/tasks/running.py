@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+from pathlib import Path
 
 from agency.errors import AgencyError, PrerequisiteError
+from agency.protocols import WORK_CONFIG
 from agency.signals import stop_signals
-from agency.workspace.config import AgentSettings, feature_off
+from agency.workspace.config import AgentSettings, TaskLoopSettings, feature_off
 from agency.workspace.incidents.model import EXAMPLES, Issues, Shared, issue_rules
 from agency.workspace.incidents.shared import DIRECTORY as SHARED
 from agency.workspace.incidents.shared import known_text, publish, read_shared
@@ -18,11 +22,15 @@ from agency.workspace.tasks.performer import CommandPerformer
 from agency.workspace.tasks.place import TaskPlace
 from agency.workspace.tasks.scheduler import Limits
 
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+
 _LOG = logging.getLogger(__name__)
 
 
-def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
+def loop_of(agent: AgentSettings, place: TaskPlace, program: Path | None = None) -> Loop:
     """Make the loop of an agent, after due schedules came into its list.
+
+    `program` configures the agent's builtin program, which does the tasks where no command is set.
 
     Raises:
         PrerequisiteError: the feature is off, or nothing is configured that does tasks.
@@ -30,14 +38,12 @@ def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
     found = agent.task_loop
     if found is None:
         raise feature_off(agent.name, "taskLoop")
-    if not found.command:
-        option = f"agency.agents.{agent.name}.taskLoop.command"
-        raise PrerequisiteError("nothing is configured that does tasks", where=option)
+    performer = performer_of(agent, found, place, program)
     take_due(place)
     return Loop(
         context=_known(agent, place),
         place=place,
-        performer=CommandPerformer(found.command, place.state, agent.home),
+        performer=performer,
         limits=Limits(
             max_tasks=found.max_tasks,
             max_wall_s=found.max_wall_time,
@@ -45,6 +51,41 @@ def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
             max_tokens=found.max_tokens,
         ),
         model=found.model,
+    )
+
+
+def program_file() -> Path | None:
+    """Return the configuration of the builtin program among the unit's credentials, if there.
+
+    A unit whose agent does not run has an empty one in its place.
+    """
+    directory = os.environ.get(CREDENTIALS)
+    if directory is None:
+        return None
+    path = Path(directory) / WORK_CONFIG
+    return path if path.exists() and path.read_bytes().strip() != b"{}" else None
+
+
+def performer_of(
+    agent: AgentSettings, found: TaskLoopSettings, place: TaskPlace, program: Path | None
+) -> CommandPerformer:
+    """Choose what does the tasks: the configured command, else the agent's builtin program.
+
+    Raises:
+        PrerequisiteError: there is neither.
+    """
+    if found.command:
+        return CommandPerformer(found.command, place.state, agent.home)
+    if program is None:
+        raise PrerequisiteError(
+            "nothing does tasks: no command is configured, and no builtin program is here",
+            where=f"agency.agents.{agent.name}.taskLoop.command",
+            hint="set it; or give the agent a builtin program in instance.yaml, and start it",
+        )
+    argv = (sys.executable, "-I", "-m", "agency", "agent", "work", "--assigned")
+    tokens = {name: os.environ[name] for name in (CREDENTIALS,) if name in os.environ}
+    return CommandPerformer(
+        (*argv, "--config", str(program.absolute())), place.state, agent.home, tokens
     )
 
 

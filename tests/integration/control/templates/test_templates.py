@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,56 @@ def test_the_developer_mends_a_failing_test_and_hands_in_its_branch(
     )
     branches = {each["name"] for each in gitea.call("GET", "/repos/team/app/branches")}
     assert branches == {"main", branch}
+    assert project["token"] not in json.dumps([asked.body for asked in staff.model.asked])
+
+
+def test_an_issue_of_the_forge_is_mended_by_the_task_loop_and_the_builtin_program(
+    staff: Staff, project: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nobody asks in a room: issue, collector, list, loop, program, tools, merge request."""
+    gitea, branch = project["gitea"], "agent-pm/mend-by-task"
+    for other in gitea.call("GET", "/repos/team/app/issues?state=open&type=issues"):
+        gitea.call("PATCH", f"/repos/team/app/issues/{other['number']}", {"state": "closed"})
+    label = gitea.call("POST", "/repos/team/app/labels", {"name": "agent:pm", "color": "#00aabb"})
+    wish = {"title": "Mend add() by a task", "body": "It subtracts.", "labels": [label["id"]]}
+    issue = gitea.call("POST", "/repos/team/app/issues", wish)
+    staff.become("developer", forge=project["forge"], settings=str(project["settings"]))
+    staff.push()
+    space = staff.place / "home" / "agent-space"
+    (space / "TASKS.yaml").write_text("tasks: []\n")
+    (space / "SCHEDULES.yaml").write_text("schedules: []\n")
+    config, wishes = tmp_path / "collect.json", tmp_path / "wishes.json"
+    told = {"kind": "gitea", "url": project["forge"], "projects": ["team/app"]}
+    config.write_text(json.dumps(told))
+    (tmp_path / "forge-token").write_text(project["token"])
+    agency("collect", "pm", f"--config={config}", f"--output={wishes}", credentials=tmp_path)
+    settings = f"--settings={project['settings']}"
+    taken = agency("schedule", "pm", settings, f"--wishes={wishes}")
+    name = f"issue-team--app-{issue['number']}"
+    assert json.loads(taken)["added"] == [name]
+    staff.model.script[:] = [
+        call("code__begin", slug="mend-by-task"),
+        call("code__write", path="calc.py", content="def add(a, b):\n    return a + b\n"),
+        call("code__check"),
+        call("code__commit", message="Mend add()"),
+        call("code__end"),
+        call("forge__hand_in", branch=branch, title="Mend add()", text="It subtracted."),
+        Turn("Handed in."),
+    ]
+    staff.model.asked.clear()
+    known = set(staff.prompts())
+    rooms = staff.agent / "rooms"
+    with ThreadPoolExecutor(1) as pool:
+        words = ("task-loop", "pm", settings, f"--program={rooms / 'work.json'}")
+        loop = pool.submit(agency, *words, credentials=rooms / "credentials")
+        (prompt,) = within(lambda: loop.done() or staff.prompts(known), staff.logs, 60)
+        staff.order(f"approve {prompt}")
+        report = json.loads(loop.result(60))
+    (done,) = report["done"]
+    assert (done["task"], done["outcome"], done["note"]) == (name, "completed", "Handed in.")
+    assert "It subtracts." in staff.model.asked[0].body["messages"][-1]["content"]
+    requests = gitea.call("GET", "/repos/team/app/pulls?state=open")
+    assert branch in [each["head"]["ref"] for each in requests]
     assert project["token"] not in json.dumps([asked.body for asked in staff.model.asked])
 
 

@@ -229,7 +229,7 @@ async def test_a_full_disk_begins_no_call(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journals.os, "write", full)
     turns = [Turn(calls=(call("files__write"),)), Turn("done")]
-    with pytest.raises(JournalError, match="full"):
+    with pytest.raises(JournalError, match="No space left"):
         await worked(tmp_path / "j", turns, shelf)
     assert not shelf.called
     monkeypatch.undo()
@@ -262,7 +262,7 @@ def test_a_journal_cut_at_any_byte_is_the_state_before(tmp_path):
     ends = [0]
     for number, event in enumerate(EVENTS):
         states.append(apply(states[-1], event))
-        whole += as_line(event, number)
+        whole += as_line(event, number) + b"\n"
         ends.append(len(whole))
         assert read_line(as_line(event, 1.5)) == (event, 1.5)
     path = tmp_path / "j"
@@ -277,8 +277,8 @@ def test_a_journal_cut_at_any_byte_is_the_state_before(tmp_path):
 @pytest.mark.parametrize("bad", [b"{}", b"[]", b"nonsense", b'{"kind":"Odd","elapsed_s":1}', b""])
 def test_a_damaged_journal_is_no_work(tmp_path, bad):
     path = tmp_path / "j"
-    good = as_line(EVENTS[0], 0)
-    path.write_bytes(good + bad + b"\n" + as_line(EVENTS[2], 1))
+    good = as_line(EVENTS[0], 0) + b"\n"
+    path.write_bytes(good + bad + b"\n" + as_line(EVENTS[2], 1) + b"\n")
     with pytest.raises(BadInputError, match="line 2"):
         Journal(path)
     path.write_bytes(good + good)  # an event that cannot follow

@@ -137,7 +137,7 @@ def test_a_schedule_makes_a_task_once_and_the_loop_does_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "status", "wanted"),
     [
-        ({"command": []}, 3, "nothing is configured that does tasks"),
+        ({"command": []}, 3, "nothing does tasks"),
         ({"maxTasks": 0}, 1, "maxTasks"),
         ({"unknownKey": 1}, 1, "unknownKey"),
     ],

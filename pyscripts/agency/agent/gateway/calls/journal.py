@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agency.errors import BadInputError
 from agency.files import write_atomically
+from agency.jsonl import append_line, whole_lines
 from agency.settings import read_bounded
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -105,8 +106,7 @@ def read_journal(data: bytes, where: str) -> Left:
         BadInputError: another line cannot be read.
     """
     left = Left()
-    *lines, _ = data.split(b"\n")
-    for number, text in enumerate(lines, 1):
+    for number, text in enumerate(whole_lines(data).lines, 1):
         try:
             left.take(_Line.model_validate({"line": json.loads(text)}).line)
         except (ValueError, ValidationError) as error:
@@ -142,15 +142,8 @@ class Journal:
         Raises:
             OSError: it could not be written: what it tells of must not happen.
         """
-        text = _encoded(line)
-        written = os.write(self._descriptor, text)
-        if written != len(text):
-            os.ftruncate(self._descriptor, self._size)
-            raise OSError(28, os.strerror(28))
-        self._size += written
+        self._size += append_line(self._descriptor, _encoded(line), durable=durable)
         self._now.take(line)
-        if durable:
-            os.fdatasync(self._descriptor)
         if self._size > _REWRITE_BYTES:
             self._rewrite()
 
@@ -162,7 +155,7 @@ class Journal:
 
     def _rewrite(self) -> None:
         kept: Iterable[Begun | Asked] = (*self._now.calls.values(), *self._now.approvals.values())
-        data = b"".join(map(_encoded, kept))
+        data = b"".join(_encoded(line) + b"\n" for line in kept)
         write_atomically(self._path, data, mode=0o600)
         self.close()
         self._descriptor = os.open(
@@ -173,4 +166,4 @@ class Journal:
 
 def _encoded(line: Begun | Ended | Asked | Closed) -> bytes:
     told: Mapping[str, Any] = line.model_dump(exclude_none=True)
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(told).encode()

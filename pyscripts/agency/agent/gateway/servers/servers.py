@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ class Servers:
         home = self.place / name
         private_directory(home)
         env = {
-            "PATH": os.environ.get("PATH", os.defpath),
+            "PATH": search_path(os.environ.get("PATH", os.defpath)),
             "HOME": str(home),
             "TMPDIR": str(home),
             "LANG": _LANGUAGE,
@@ -189,3 +190,11 @@ def _never() -> AbstractAsyncContextManager[stdio.Streams]:
 
 def _plain(spec: McpServer) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def search_path(path: str) -> str:
+    """Return where programs of servers are looked for: on the PATH, then beside our own Python.
+
+    A unit's PATH is short, and servers of the agency's own are named `agency`. Pure.
+    """
+    return f"{path}{os.pathsep}{Path(sys.executable).parent}"

@@ -28,6 +28,7 @@ from agency.control.runtimes.beside.writing import (
     chat_document,
     gateway_document,
     token_digest,
+    work_document,
 )
 from agency.control.runtimes.handover import make_private
 from agency.control.runtimes.logs import set_aside
@@ -92,6 +93,8 @@ class Crew:
             places, self.agent, self.user, hired.homeserver, hired.models, self.program
         )
         _hand(places.rooms, config, {GATEWAY_TOKEN: to_gateway, MODEL_TOKEN: to_model})
+        if (told := work_document(places, hired.models, self.program)) is not None:
+            write_atomically(places.rooms.work, canonical_json(told), mode=_PRIVATE)
         make_private(credentials)
         self._handed = credentials / GATEWAY_CONTROL_TOKEN
         _write(self._handed, to_control)
@@ -128,10 +131,11 @@ class Crew:
         return self._tokens if account is None else (*self._tokens, account)
 
     def _handed_over(self) -> Iterator[Path]:
-        """Name the files of the tokens of a run, without that of the account."""
+        """Name what counts for one run alone, but for the token of the account."""
         for room in (self.places.gateway, self.places.rooms):
             for name in (GATEWAY_TOKEN, GATEWAY_CONTROL_TOKEN, MODEL_TOKEN):
                 yield room.credentials / name
+        yield self.places.rooms.work
         if self._handed is not None:
             yield self._handed
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from agency.canonical import canonical_json, sha256_hex
 from agency.control.runtimes.beside.crew import Hired
 from agency.control.runtimes.beside.kept import Pace
+from agency.control.runtimes.beside.session import Session
 from agency.control.runtimes.beside.settings import ProgramSettings
 from agency.control.runtimes.beside.writing import (
     MATRIX_TOKEN,
@@ -28,11 +29,12 @@ from agency.control.runtimes.beside.writing import (
     token_digest,
     unit_chat_document,
     unit_gateway_document,
+    unit_work_document,
 )
 from agency.control.runtimes.handover import make_private, remove_tree
 from agency.errors import AgencyError
 from agency.files import write_atomically
-from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN
+from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN, WORK_CONFIG
 from agency.secrets import SecretValue
 
 GATEWAY_CONFIG, CHAT_CONFIG = "gateway.json", "chat.json"
@@ -56,8 +58,12 @@ class Hosted:
     pace: Pace = field(default_factory=Pace)
     _work: asyncio.Task[None] | None = None
     _is_in: asyncio.Event = field(default_factory=asyncio.Event)
-    _account: SecretValue | None = None
-    _left: SecretValue | None = None  # of an earlier run, which is not logged out yet
+    _session: Session = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the file of the account's token."""
+        file = self.directory / MATRIX_TOKEN
+        self._session = Session(self.agent, self.hired.accounts, file)
 
     @property
     def gateway_socket(self) -> Path:
@@ -71,7 +77,7 @@ class Hosted:
             AgencyError: a file cannot be written.
         """
         await self._rest()
-        self._left, self._account = self._account or self._written(), None
+        self._session.put_aside()
         hired, places = self.hired, UnitPlaces(self.agent)
         to_gateway, to_control, to_model = (hired.new_token() for _ in range(3))
         remove_tree(self.directory)
@@ -88,6 +94,8 @@ class Hosted:
         chat = unit_chat_document(places, self.user, hired.homeserver, hired.models, self.program)
         self._write(GATEWAY_CONFIG, canonical_json(unit_gateway_document(places, hired.models)))
         self._write(CHAT_CONFIG, canonical_json(chat))
+        if (told := unit_work_document(places, hired.models, self.program)) is not None:
+            self._write(WORK_CONFIG, canonical_json(told))
         self.attend()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_in.wait(), _FIRST_S)
@@ -95,22 +103,19 @@ class Hosted:
     def attend(self) -> None:
         """Keep the account logged in while the agent runs; also after a control plane's restart."""
         if self._work is None and (self.directory / CHAT_CONFIG).exists():
+            self._session.resume()
             self._work = asyncio.create_task(self._keep(), name=f"account of {self.agent}")
 
     async def close(self) -> None:
         """Make the tokens worthless, after the units ended."""
         self._digest.unlink(missing_ok=True)
         await self._rest()
-        account, self._account = self._account or self._written(), None
+        self._session.put_aside()
         remove_tree(self.directory)
-        if account is None:
-            return
-        try:
-            await self.hired.accounts.log_out(account)
-        except AgencyError as error:  # its file stays, and the next start tries again
-            _log.info("%s is not logged out: %s", self.agent, error.message)
-            make_private(self.directory)
-            self._write(MATRIX_TOKEN, account.reveal().encode())
+        make_private(self.directory)  # for the token, while the homeserver does not take it
+        await self._session.end()
+        if not self._session.file.exists():
+            remove_tree(self.directory)
 
     async def leave(self) -> None:
         """Keep the account no more; the agent goes on without the control plane."""
@@ -132,11 +137,6 @@ class Hosted:
     def _write(self, name: str, content: bytes) -> None:
         write_atomically(self.directory / name, content, mode=_PRIVATE)
 
-    def _written(self) -> SecretValue | None:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return SecretValue((self.directory / MATRIX_TOKEN).read_text())
-        return None
-
     async def _rest(self) -> None:
         work, self._work = self._work, None
         self._is_in.clear()
@@ -148,7 +148,7 @@ class Hosted:
         failures, said = 0, ""
         while True:
             try:
-                await self._log_in()
+                await self._session.ready()  # its unit loads the token at its next start
                 failures, said = 0, ""
                 self._is_in.set()
                 pause_s = self.look_s
@@ -159,18 +159,6 @@ class Hosted:
                     said = str(error)
                     _log.warning("%s is not logged in, and it is tried again: %s", self.agent, said)
             await asyncio.sleep(pause_s)
-
-    async def _log_in(self) -> None:
-        """Log the account in where it is not; its unit loads the token at its next start."""
-        accounts = self.hired.accounts
-        if self._left is not None and await accounts.counts(self._left):
-            await accounts.log_out(self._left)
-        self._left = None
-        self._account = self._account or self._written()
-        if self._account is not None and await accounts.counts(self._account):
-            return
-        self._account = await accounts.log_in(self.agent)
-        self._write(MATRIX_TOKEN, self._account.reveal().encode())
 
 
 # Of an agent, by its name and the directory of what is handed over; None where it has no program.

@@ -1,7 +1,9 @@
 """Files of the programs beside an agent: their places, and what their configurations say.
 
     agents/NAME/gateway/   gateway.json  credentials/  state/  mcp.sock  control.sock  log
-    agents/NAME/rooms/     chat.json     credentials/  state/  log
+    agents/NAME/rooms/     chat.json     credentials/  state/  log  work.json
+
+`work.json` is for the agent's task loop, which uses the credentials of its rooms.
 
 The programs run in `agents/NAME/`, and name sockets from there: the path of a Unix socket has at
 most 107 bytes. The policy that the gateway was given is the one that the others read.
@@ -9,10 +11,11 @@ most 107 bytes. The policy that the gateway was given is the one that the others
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
+from agency.protocols import WORK_CONFIG
 
 GATEWAY, ROOMS = Path("gateway"), Path("rooms")
 POLICY = "policy.json"
@@ -32,6 +35,11 @@ class Room:
     def config(self) -> Path:
         """Its configuration."""
         return self.path / self.config_name
+
+    @property
+    def work(self) -> Path:
+        """Configuration of its builtin program for a task of the agent's list."""
+        return self.path / WORK_CONFIG
 
     @property
     def credentials(self) -> Path:
@@ -124,6 +132,19 @@ def chat_config(
     }
 
 
+def work_config(program: ProgramSettings, places: RoomsPlaces) -> dict[str, object] | None:
+    """Write how the builtin program does a task of the agent's list; None for others. Pure."""
+    if program.kind != "builtin":
+        return None
+    return {
+        "gosuto": str(places.gosuto),
+        "model": {"url": places.models, "credential": MODEL_TOKEN},
+        "gateway": {"socket": str(places.socket)},
+        "auditSocket": _text(places.audit),
+        "defaultModel": program.model,
+    }
+
+
 def gateway_document(places: Places, agent: str, models: ModelSettings) -> dict[str, object]:
     """Write the configuration of an agent's tool gateway. Pure."""
     sockets = (places.directory / _PROGRAM_SOCKET, places.directory / CONTROL_SOCKET)
@@ -139,15 +160,26 @@ def chat_document(
     program: ProgramSettings,
 ) -> dict[str, object]:
     """Write the configuration of an agent's account in rooms. Pure."""
-    told = RoomsPlaces(
+    told = replace(_rooms_of(places, homeserver, models), socket=_PROGRAM_SOCKET)
+    return chat_config(agent, user, program, told) | {"command": _command(places, program)}
+
+
+def work_document(
+    places: Places, models: ModelSettings, program: ProgramSettings
+) -> dict[str, object] | None:
+    """Write how an agent's builtin program does a task; None for others. Pure."""
+    return work_config(program, _rooms_of(places, "", models))
+
+
+def _rooms_of(places: Places, homeserver: str, models: ModelSettings) -> RoomsPlaces:
+    return RoomsPlaces(
         homeserver.rstrip("/"),
         models.url,
         places.policy,
         places.rooms.state,
-        _PROGRAM_SOCKET,
+        places.directory / _PROGRAM_SOCKET,
         models.audit_socket,
     )
-    return chat_config(agent, user, program, told) | {"command": _command(places, program)}
 
 
 def _command(places: Places, program: ProgramSettings) -> dict[str, object] | None:
@@ -207,7 +239,19 @@ def unit_chat_document(
     program: ProgramSettings,
 ) -> dict[str, object]:
     """Write the configuration of an account in rooms that is a unit. Pure."""
-    told = RoomsPlaces(
+    told = _rooms_of_unit(places, homeserver, models)
+    return chat_config(places.agent, user, program, told) | {"waits": True}
+
+
+def unit_work_document(
+    places: UnitPlaces, models: ModelSettings, program: ProgramSettings
+) -> dict[str, object] | None:
+    """Write how the builtin program of an agent with units does a task; None for others. Pure."""
+    return work_config(program, _rooms_of_unit(places, "", models))
+
+
+def _rooms_of_unit(places: UnitPlaces, homeserver: str, models: ModelSettings) -> RoomsPlaces:
+    return RoomsPlaces(
         homeserver.rstrip("/"),
         models.url,
         places.gateway_state / "policy.json",
@@ -215,7 +259,6 @@ def unit_chat_document(
         places.program_socket,
         models.audit_socket,
     )
-    return chat_config(places.agent, user, program, told) | {"waits": True}
 
 
 def _text(path: PurePath | None) -> str | None:

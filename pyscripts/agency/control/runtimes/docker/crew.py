@@ -165,8 +165,7 @@ class ContainerCrew:
                 await door.close()
             for path in self._tokens():
                 path.unlink(missing_ok=True)
-            if self._session.token is None:
-                self._session.resume()
+            self._session.resume()
             await self._session.end()
 
     async def leave(self) -> None:

@@ -1,0 +1,134 @@
+"""A task of the agent's task loop, done by the builtin program.
+
+    task loop ─ AGENCY_TASK ─▶ agency agent work --assigned ─▶ proxy, gateway
+        └──── AGENCY_TASK_RESULT: one line, and the tokens ◀──┘
+
+The journal lies beside the task and ends with it: a task that was interrupted is of unknown
+outcome, and is not begun again by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agency.agent.programs.steps import Ending
+from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
+from agency.agent.recording import Recorder
+from agency.canonical import sha256_hex
+from agency.clock import Clock
+from agency.errors import UsageError
+from agency.files import write_atomically
+from agency.protocols import AuditClient, short_path
+from agency.settings import load
+
+TASK, RESULT = "AGENCY_TASK", "AGENCY_TASK_RESULT"
+MAX_NOTE = 400  # characters; the sheet of the tasks has one line for it
+_LEFT_S = 5.0  # of the task's time, to tell what came of it
+
+
+class Given(BaseModel):
+    """Task as the task loop hands it over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = Field(max_length=200)
+    description: str = Field(max_length=256 * 1024)
+    source: str | None = None
+    run: str
+    timeout_s: float = Field(gt=0)
+    context: str = ""
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The two files of a task: what is to be done, and where is told what came of it."""
+
+    task: Path
+    result: Path
+
+
+def handed(environment: Mapping[str, str]) -> Handed:
+    """Find the files of the task.
+
+    Raises:
+        UsageError: a task loop did not start this.
+    """
+    task, result = environment.get(TASK), environment.get(RESULT)
+    if not task or not result:
+        raise UsageError(
+            "no task is assigned",
+            where=f"{TASK}, {RESULT}",
+            hint="`agency workspace task-loop` starts it with both; else leave --assigned out",
+        )
+    return Handed(Path(task), Path(result))
+
+
+def task_text(given: Given) -> str:
+    """Write a task as the program reads it. Pure."""
+    where = f" It came from {given.source}." if given.source else ""
+    order = "Do it with your tools, then say in one line what came of it."
+    what = f"Your task list has the task {given.name}.{where} {order}"
+    return "\n\n".join(part for part in (what, given.description, given.context) if part)
+
+
+def result_of(worked: Worked) -> dict[str, object]:
+    """Write what came of a task, for the task loop. Pure."""
+    end = worked.end
+    said = end.said if end.ending is Ending.ANSWERED else f"{end.ending.value}: {end.said}"
+    return {"note": " ".join(said.split())[:MAX_NOTE], "tokens": worked.tokens}
+
+
+async def work_assigned(config: WorkConfig, files: Handed, clock: Clock) -> Worked:
+    """Do the task, and tell what came of it.
+
+    Raises:
+        AgencyError: task, policy or token cannot be read, or the result cannot be written.
+    """
+    given = load(files.task, Given, what="the task", hint="the task loop writes it")
+    told = {
+        "journal": files.task.with_name("journal"),
+        "wall_s": max(1.0, min(config.wall_s, given.timeout_s - _LEFT_S)),
+    }
+    text = task_text(given)
+    with _reached(config.model_copy(update=told)) as within:
+        async with _recording(config, given, text) as record:
+            worked = await work(within, text, tools_of(within), clock, given.model)
+            record["outcome"] = worked.end.ending.value
+    write_atomically(files.result, json.dumps(result_of(worked)).encode(), mode=0o600)
+    return worked
+
+
+@contextmanager
+def _reached(config: WorkConfig) -> Iterator[WorkConfig]:
+    """Name the gateway's socket so that unix(7) takes it: this is not started where it lies."""
+    gateway = config.gateway
+    if gateway is None or gateway.socket is None:
+        yield config
+        return
+    with short_path(gateway.socket) as name:
+        near = gateway.model_copy(update={"socket": Path(name)})
+        yield config.model_copy(update={"gateway": near})
+
+
+@asynccontextmanager
+async def _recording(config: WorkConfig, given: Given, text: str) -> AsyncIterator[dict[str, str]]:
+    """Put begin and end of the task on record, where the machine keeps an audit log."""
+    told = {"outcome": "unknown"}
+    if config.audit_socket is None:
+        yield told
+        return
+    digest = sha256_hex(text.encode(errors="surrogatepass"))
+    fields = {"task": given.name, "run": given.run, "asked_sha256": digest}
+    async with Recorder(AuditClient(config.audit_socket)) as recorder:
+        recorder.put("task.taken", **fields)
+        try:
+            yield told
+        finally:
+            recorder.put("task.ended", **fields, **told)

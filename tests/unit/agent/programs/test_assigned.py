@@ -1,0 +1,53 @@
+"""A task of the task loop for the builtin program: what it reads, and what it tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agency.agent.programs.assigned import MAX_NOTE, Given, handed, result_of, task_text
+from agency.agent.programs.steps import Ending, Finish
+from agency.agent.programs.tools import NoTools
+from agency.agent.programs.work import WorkConfig, Worked, work
+from agency.clock import Clock
+from agency.errors import PrerequisiteError, UsageError
+from agency.workspace.tasks.performer import _Result
+
+
+def given(**more: object) -> Given:
+    told = {"name": "mend", "description": "Mend it.", "run": "task-1", "timeout_s": 60, **more}
+    return Given.model_validate(told)
+
+
+def test_the_files_of_the_task_are_those_that_the_loop_names() -> None:
+    found = handed({"AGENCY_TASK": "/r/task.json", "AGENCY_TASK_RESULT": "/r/result.json"})
+    assert (found.task, found.result) == (Path("/r/task.json"), Path("/r/result.json"))
+    for wrong in ({}, {"AGENCY_TASK": "/r/task.json"}, {"AGENCY_TASK_RESULT": "/r/result.json"}):
+        with pytest.raises(UsageError, match="no task is assigned"):
+            handed(wrong)
+
+
+def test_the_program_reads_task_source_and_known_issues() -> None:
+    text = task_text(given(source="https://git.example/7", context="Known: it is on fire."))
+    assert "mend" in text
+    assert "https://git.example/7" in text
+    assert text.index("Mend it.") < text.index("Known: it is on fire.")
+    assert "came from" not in task_text(given())
+
+
+@pytest.mark.parametrize("ending", list(Ending))
+def test_what_came_of_it_is_a_line_that_the_loop_takes(ending: Ending) -> None:
+    told = result_of(Worked(Finish(ending, "It is\n mended. " + "x" * 9999), 38))
+    note = str(told["note"])
+    assert len(note) <= MAX_NOTE
+    assert "\n" not in note
+    assert note.startswith("It is mended." if ending is Ending.ANSWERED else f"{ending.value}: ")
+    assert _Result.model_validate_json(json.dumps(told)).tokens == 38
+
+
+async def test_without_a_journal_nothing_is_worked_on(tmp_path: Path) -> None:
+    told = {"gosuto": str(tmp_path / "none"), "model": {"url": "http://127.0.0.1:1"}}
+    with pytest.raises(PrerequisiteError, match="no journal"):
+        await work(WorkConfig.model_validate_json(json.dumps(told)), "Do it.", NoTools(), Clock())
