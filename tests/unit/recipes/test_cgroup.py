@@ -84,16 +84,20 @@ def test_what_a_killed_run_left_in_its_group_is_ended_and_others_are_not():
     groups = [make(f"agency-{run}-1", Limits(), hierarchies()) for run in (RUN, "r0thers00")]
     suites = [bounding.Bounded(group, Limits()) for group in groups]
     left = [started(one, LEAVES.format(count=1, nap="7125", stays=60)) for one in suites]
-    for process in left:
-        assert process.stdout.readline() == "done\n"
-    bounding.end_left(RUN, 0.0)
-    assert left[0].wait(10) == -9
-    assert left[1].poll() is None
-    assert not any(place.exists() for place in groups[0].directories)
-    groups[1].end()
-    assert left[1].wait(10) == -9
-    for process in left:
-        process.stdout.close()
+    try:
+        for process in left:
+            assert process.stdout.readline() == "done\n"
+        bounding.end_left(RUN, 0.0)
+        assert left[0].wait(10) == -9
+        assert left[1].poll() is None
+        assert len(sleepers("7125")) == 1
+        assert not any(place.exists() for place in groups[0].directories)
+    finally:
+        for group in groups:
+            group.end()
+        for process in left:
+            process.stdout.close()
+            process.wait(10)
     assert sleepers("7125") == []
 
 
