@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from agency.errors import BadInputError, UsageError
 from agency.files import write_atomically
 from agency.programs import Bounds, ProgramError, find_program, run_program
+from agency.secrets import SecretValue
 
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,200}\Z")
+_VIA = re.compile(r"refs/[A-Za-z0-9][A-Za-z0-9._/+-]{0,240}\Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _URL = re.compile(
     r"(?:https?|ssh|git|file)://[!-~]{1,500}\Z|[a-z0-9._-]+@[a-z0-9.-]+:[!-~]{1,300}\Z"
 )
@@ -27,10 +34,16 @@ _BOUNDS = Bounds(file_bytes=1024**3)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Place of a recipe: a directory or a URL, and a branch, tag or commit of it."""
+    """Place of a recipe: a directory or a URL, and a branch, tag or commit of it.
+
+    `via` is a further ref of that place, such as `refs/pull/7/head`, which holds the commit.
+    `token` opens the place where it is not public.
+    """
 
     place: str
     ref: str | None
+    via: str | None = None
+    token: SecretValue | None = None
 
     @property
     def directory(self) -> Path | None:
@@ -119,40 +132,55 @@ def fetch(source: Source, target: Path) -> Checkout:
         PrerequisiteError: git is missing.
     """
     git = find_program("git", hint="install git")
-    directory = source.directory
     target.mkdir(parents=True)
     try:
-        if directory is not None and not (directory / ".git").exists():
-            if source.ref is not None:
-                raise UsageError(f"not a git repository, so it has no {source.ref!r}")
-            shutil.copytree(directory, target, dirs_exist_ok=True, symlinks=True)
-            _git(git, target, "init", "--quiet", "--initial-branch=main", "--template=")
-            return _committed(git, target)
-        origin = str(directory.resolve()) if directory is not None else source.place
-        _git(git, target, "init", "--quiet", "--initial-branch=main", "--template=")
-        _git(
-            git,
-            target,
-            "fetch",
-            "--quiet",
-            "--tags",
-            "--force",
-            "--",
-            origin,
-            "+refs/heads/*:refs/remotes/origin/*",
-        )
-        if source.ref is not None or directory is None:
-            return _at(git, target, origin, source.ref)
-        head = _git(git, directory, "rev-parse", "HEAD").strip()
-        _git(git, target, "fetch", "--quiet", "--", origin, head)
-        _git(git, target, "checkout", "--quiet", "--detach", head)
-        _overlay(git, directory, target)
-        return _committed(git, target)
+        if source.token is not None:
+            with _credentials(source, source.token, target) as options:
+                return _fetch(source, target, git, options)
+        return _fetch(source, target, git, ())
     except ProgramError as error:
         raise BadInputError(f"cannot be fetched: {error.message}", where=source.place) from error
 
 
-def _at(git: str, target: Path, origin: str, ref: str | None) -> Checkout:
+@contextmanager
+def _credentials(source: Source, token: SecretValue, target: Path) -> Iterator[tuple[str, ...]]:
+    """Keep a token for git in a private file, which is gone after the block."""
+    parts = urlsplit(source.place)
+    place = target.with_name("git-credentials")
+    # The account's name is nothing to the forges: they know it by the token.
+    line = f"{parts.scheme}://agency:{quote(token.reveal(), safe='')}@{parts.netloc}\n"
+    write_atomically(place, line.encode(), mode=0o600)
+    try:
+        yield ("-c", f"credential.helper=store --file={shlex.quote(str(place.resolve()))}")
+    finally:
+        place.unlink()
+
+
+def _fetch(source: Source, target: Path, git: str, options: tuple[str, ...]) -> Checkout:
+    directory = source.directory
+    if directory is not None and not (directory / ".git").exists():
+        if source.ref is not None:
+            raise UsageError(f"not a git repository, so it has no {source.ref!r}")
+        shutil.copytree(directory, target, dirs_exist_ok=True, symlinks=True)
+        _git(git, target, "init", "--quiet", "--initial-branch=main", "--template=")
+        return _committed(git, target)
+    origin = str(directory.resolve()) if directory is not None else source.place
+    _git(git, target, "init", "--quiet", "--initial-branch=main", "--template=")
+    heads = "+refs/heads/*:refs/remotes/origin/*"
+    _git(git, target, *options, "fetch", "--quiet", "--tags", "--force", "--", origin, heads)
+    get = (*options, "fetch", "--quiet", "--", origin)
+    if source.via is not None and source.ref is not None:
+        return _at_commit(git, target, get, source.via, source.ref)
+    if source.ref is not None or directory is None:
+        return _at(git, target, get, source.ref)
+    head = _git(git, directory, "rev-parse", "HEAD").strip()
+    _git(git, target, "fetch", "--quiet", "--", origin, head)
+    _git(git, target, "checkout", "--quiet", "--detach", head)
+    _overlay(git, directory, target)
+    return _committed(git, target)
+
+
+def _at(git: str, target: Path, get: tuple[str, ...], ref: str | None) -> Checkout:
     for candidate in (f"refs/remotes/origin/{ref}", f"refs/tags/{ref}") if ref else ():
         try:
             commit = _git(git, target, "rev-parse", "--verify", f"{candidate}^{{commit}}").strip()
@@ -160,10 +188,24 @@ def _at(git: str, target: Path, origin: str, ref: str | None) -> Checkout:
         except ProgramError:
             continue
     else:
-        _git(git, target, "fetch", "--quiet", "--", origin, ref or "HEAD")
+        _git(git, target, *get, ref or "HEAD")
         commit = _git(git, target, "rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
     _git(git, target, "checkout", "--quiet", "--detach", commit)
     return Checkout(git, target, commit, modified=False)
+
+
+def _at_commit(git: str, target: Path, get: tuple[str, ...], via: str, commit: str) -> Checkout:
+    """Check out a commit that a ref holds; it may no longer be that ref's last one."""
+    if not _VIA.match(via) or ".." in via or not _COMMIT.match(commit):
+        raise BadInputError(f"not a commit of a ref: {commit[:80]!r} of {via[:80]!r}")
+    _git(git, target, *get, via)
+    try:
+        found = _git(git, target, "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+    except ProgramError:  # it was replaced there; many forges still give it by its name
+        _git(git, target, *get, commit)
+        found = _git(git, target, "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+    _git(git, target, "checkout", "--quiet", "--detach", found)
+    return Checkout(git, target, found, modified=False)
 
 
 def _overlay(git: str, directory: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agency.errors import AgencyError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.recipes.facts import Deadline, Facts
 from agency.recipes.journal import Censor, Journal
@@ -100,9 +100,14 @@ def _conduct(
             deadline=Deadline(alarm.seconds, alarm.reached),
         ),
     )
+    write_result(report, artifacts)
+    return report
+
+
+def write_result(report: Report, artifacts: Path) -> None:
+    """Write `result.json`, the last act of a run."""
     document = json.dumps(report.as_dict(), indent=2)
     write_atomically(artifacts / "result.json", f"{document}\n".encode())
-    return report
 
 
 def _prepare(
@@ -164,8 +169,11 @@ def _tear_down(
 
 
 def _artifacts(path: Path) -> Path:
+    """Make the directory of a run's results; an engine may have put its log there before."""
+    if (path / "result.json").exists():
+        raise BadInputError("this run has its result already", where=str(path))
     try:
-        (path / "logs").mkdir(parents=True)
+        (path / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PrerequisiteError(
             f"cannot keep results here: {error.strerror}",

@@ -74,6 +74,8 @@ def prepare_app(
     marker = marked_environment(run)
     abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
     abra.prepare()
+    if wanted.source.token is not None:
+        journal.censor.add([wanted.source.token])
     fetched = private.path / "recipe"
     checkout = fetch(wanted.source, fetched)
     name = recipe_name(fetched, wanted.source.name)

@@ -1,0 +1,157 @@
+"""`agency recipes run`: a result in any case but those where it is not its to write."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recipe_engines import order, result_of
+
+from agency import cli
+from agency.clock import Clock
+from agency.recipes.configuration import RecipesConfig, read_config
+from agency.recipes.engine.port import Phase, Status
+from agency.recipes.engine.result import judge, read_evidence
+from agency.recipes.engine.single import wanted_of
+from agency.recipes.outcome import STAGES
+from agency.recipes.record.run import Run, RunState
+from agency.recipes.record.runs import Runs, open_runs
+
+RUN = "r00000001"
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No abra, no Docker, and no exec of the whole suite for the marker."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setenv("AGENCY_RUN", RUN)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "recipes.json"
+    path.write_text(
+        json.dumps(
+            {
+                "domain": "example.org",
+                "engine": "builtin",
+                "maxTests": 1,
+                "buildTimeoutMinutes": 60,
+                "recipes": {"wiki": {"repository": "team/wiki"}},
+                "forge": {"kind": "gitea", "url": "https://forge.example.org"},
+                "hosts": {"bridge": "hook.example.org", "dashboard": "ci.example.org"},
+                "ports": {"bridge": 8100, "dashboard": 8101},
+                "wildcard": "*.ci.example.org",
+                "state": str(tmp_path),
+                "runner": {"tests": str(tmp_path / "suites")},
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+async def runs(tmp_path: Path) -> AsyncIterator[Runs]:
+    async with open_runs(tmp_path, Clock()) as opened:
+        await opened.add(order(7, comment=1), RUN)
+        yield opened
+
+
+def agency(*words: object) -> int:
+    return cli.run(cli.cli, ["recipes", "run", *map(str, words)], prog_name="agency")
+
+
+async def started(runs: Runs, config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = await asyncio.to_thread(agency, RUN, "--config", config)
+    return status, capsys.readouterr().err
+
+
+async def test_a_place_that_lacks_a_program_is_an_error_and_says_which(
+    runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await runs.take(1, "builtin")
+    assert (await started(runs, config, capsys))[0] == 3
+    found = await runs.run(RUN)
+    assert found is not None
+    evidence = read_evidence(tmp_path / "artifacts" / RUN, RUN)
+    verdict = judge(found, Status(Phase.ERROR, "exit status 3"), None, evidence, 60)
+    assert verdict.state is RunState.ERROR
+    assert verdict.reason.startswith("prepare: ")
+    assert "abra" in verdict.reason
+    result = json.loads(str(verdict.result))
+    assert result["domain"] == f"wiki-pr-7-{RUN}.ci.example.org"
+    assert result["teardown"]["clean"] is True
+
+
+async def test_a_run_that_nobody_took_is_refused(
+    runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = await started(runs, config, capsys)
+    assert status == 1
+    assert "no such run that an engine started" in said
+    assert not (tmp_path / "artifacts").exists()
+
+
+async def test_a_run_that_is_to_stop_does_not_begin(
+    runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await runs.take(1, "gitea-actions")
+    await runs.stop(RUN, "grace")
+    status, said = await started(runs, config, capsys)
+    assert status == 1
+    assert "it is to stop, by grace" in said
+    assert not (tmp_path / "artifacts").exists()
+
+
+async def test_a_result_is_written_once(
+    runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await runs.take(1, "builtin")
+    place = tmp_path / "artifacts" / RUN
+    place.mkdir(parents=True)
+    (place / "result.json").write_text(result_of(RUN, "pass"))
+    status, said = await started(runs, config, capsys)
+    assert status == 1
+    assert "has its result already" in said
+    assert (place / "result.json").read_text() == result_of(RUN, "pass")
+
+
+def test_the_instances_suites_go_before_the_recipes_own(config: Path, tmp_path: Path) -> None:
+    read = read_config(config)
+    assert wanted_of(read, a_run()).tests is None
+    (tmp_path / "suites" / "wiki").mkdir(parents=True)
+    wanted = wanted_of(read, a_run())
+    assert wanted.tests == tmp_path / "suites" / "wiki"
+    assert (wanted.stages, wanted.pull_request, wanted.zone) == (STAGES, 7, "ci.example.org")
+    assert (wanted.source.ref, wanted.source.via) == ("a" * 40, "refs/pull/7/head")
+
+
+def test_the_forges_token_goes_to_the_forge_alone(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = read_config(config)
+    assert token_of(read, a_run()) is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "forge-bot-token").write_text("token-of-the-bot\n")
+    assert token_of(read, a_run()) == "token-of-the-bot"
+    for url in (
+        "https://forge.example.org.evil.example/team/wiki.git",
+        "https://elsewhere.example/team/wiki.git",
+        "http://forge.example.org/team/wiki.git",
+    ):
+        other = replace(a_run(), order=replace(order(7), clone_url=url))
+        assert token_of(read, other) is None
+
+
+def a_run() -> Run:
+    return Run(RUN, 1, order(7), RunState.RUNNING, 0)
+
+
+def token_of(config: RecipesConfig, run: Run) -> str | None:
+    token = wanted_of(config, run).source.token
+    return None if token is None else token.reveal()
