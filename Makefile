@@ -57,11 +57,11 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not templates and not pages and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
-	@$(PYTHON) tools/setup.py docker
+	@$(PYTHON) tools/setup.py docker recipes
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough" tests/integration
 
 test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm (root; Debian)
-	@$(PYTHON) tools/setup.py docker
+	@$(PYTHON) tools/setup.py docker recipes
 	@$(PYTHON) tools/recipe_programs.py
 	AGENCY_REQUIRE_DOCKER=1 pytest tests/integration/recipes tests/unit/recipes
 
@@ -161,6 +161,8 @@ requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --extra full --extra local --extra postgresql --extra guest -c requirements/dev.txt \
 	  -o requirements/guest.txt pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --extra recipes --extra recipes-proxy -c requirements/dev.txt -o requirements/recipes.txt pyproject.toml
 
 clean: ## Remove what set-up and runs made here (docs/guests.md: what guests leave elsewhere)
 	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,6 +6,7 @@ Standard library only: it runs before anything is installed.
     python3 tools/setup.py dev          for the tests and checks, with the hook for commits
     python3 tools/setup.py tools        sops and age, which the tests of real secrets need
     python3 tools/setup.py docker       a Docker Engine, which the tests of the swarm need
+    python3 tools/setup.py recipes      Playwright, a browser and Traefik, for recipe CI's tests
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import build_cache
 import commit_message
 import launcher
 from debian_packages import codename, fail, install, run, say
+from guest_host import BROWSERS
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -190,6 +192,15 @@ def install_docker() -> None:
         apt("docker.io", "busybox-static", "iptables", "iproute2", "restic", recommended=True)
 
 
+def install_for_recipes() -> None:
+    """Install what the tests of recipe CI take: Playwright, Traefik, a browser, NSS's tools."""
+    install_requirements("recipes")
+    if not any(shutil.which(name) for name in BROWSERS):
+        apt(BROWSERS[0])
+    if shutil.which("certutil") is None:
+        apt("libnss3-tools")
+
+
 def set_up_development() -> None:
     """Install the tools of tests and checks, and the hook that checks commits' subjects."""
     install_requirements("dev")
@@ -203,6 +214,7 @@ def main(arguments: list[str]) -> None:
         "dev": set_up_development,
         "tools": install_tools,
         "docker": install_docker,
+        "recipes": install_for_recipes,
     }
     unknown = [name for name in arguments if name not in jobs]
     if unknown or not arguments:

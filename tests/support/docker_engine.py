@@ -122,7 +122,8 @@ class Engine:
 REQUIRE = "AGENCY_REQUIRE_DOCKER"
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse(reason: str) -> NoReturn:
+    """Skip the test, or fail it where a Docker Engine is demanded."""
     if os.environ.get(REQUIRE):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -142,7 +143,7 @@ def private_engine(place: Path) -> Iterator[Engine]:
     """Run an engine below a directory; skip or fail the test where none can run."""
     reason = _missing()
     if reason is not None:
-        _refuse(f"no real Docker Engine: {reason}")
+        refuse(f"no real Docker Engine: {reason}")
     socket = Path("/run") / f"agency-test-docker-{os.getpid()}-{next(_COUNT)}.sock"
     engine = Engine(place, socket)
     try:
@@ -159,7 +160,7 @@ def _wait(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            _refuse(f"dockerd does not run on this machine:\n{log.read_text()[-2000:]}")
+            refuse(f"dockerd does not run on this machine:\n{log.read_text()[-2000:]}")
         probe = ["docker", "--host", f"unix://{socket}", "version"]
         if subprocess.run(probe, capture_output=True).returncode == 0:
             return

@@ -11,16 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from docker_engine import Engine
+from recipe_proxy import HTTPS_PORT, STACK, ZONE, ca_file
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-PORT = 8480
+PORT = 8480  # of the app itself, beside the proxy
 # Of the static site, for tests that tag it themselves.
 PUBLISHED = "1.0.0+1.22.1"
 _LABEL = re.compile(r"\.version=(\d+\.\d+\.\d+\+[^\"]+)")
@@ -95,16 +96,20 @@ class Bench:
         (self.place / "bin" / "override.yml").write_text(override(self.name))
         source = RECIPES / self.name
         shutil.copytree(source / "recipe", self.recipe, copy_function=shutil.copy)
-        shutil.copytree(
-            source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
-        )
         self.git("init", "-q", "-b", "main")
-        self.commit("as published")
-        self.git("tag", "-a", "-m", "published", self.published)
+        if (source / "published").is_dir():
+            self._publish(source)
         shutil.copytree(
             source / "recipe", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
         )
         self.commit("the next version")
+
+    def _publish(self, source: Path) -> None:
+        shutil.copytree(
+            source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
+        )
+        self.commit("as published")
+        self.git("tag", "-a", "-m", "published", self.published)
 
     def git(self, *words: str) -> str:
         run = [*_GIT, "-C", str(self.recipe), *words]
@@ -138,7 +143,8 @@ class Bench:
         # The engine has a network of its own, and so the app's address is there.
         inside = ["nsenter", f"--net=/proc/{self.engine.pid}/ns/net", "--"]
         command = [sys.executable, "-m", "agency", "recipes", "try", source or str(self.recipe)]
-        options = [f"--through=http://127.0.0.1:{PORT}", f"--artifacts={self.artifacts}"]
+        options = [f"--through=https://127.0.0.1:{HTTPS_PORT}", f"--ca={ca_file(self.engine)}"]
+        options += [f"--zone={ZONE}", f"--artifacts={self.artifacts}"]
         return [*inside, *command, *options, *words]
 
     def try_(self, *words: str, source: str | None = None, within_s: float = 170) -> Ended:
@@ -197,9 +203,15 @@ class Bench:
         found += [f"secret {n}" for n in self._names("secret", "ls")]
         found += [f"config {n}" for n in self._names("config", "ls")]
         found += [f"network {n}" for n in self._names("network", "ls")]
-        found += [f"container {n}" for n in self.engine.cli("ps", "-aq").split()]
+        containers = self.engine.cli("ps", "-a", "--format", "{{.Names}}").split()
+        found += [f"container {n}" for n in containers]
         known = ("ingress", "docker_gwbridge", "proxy", "host", "none", "bridge")
-        return [one for one in found if one.split()[1] not in known and "witness" not in one]
+        others = ("witness", f"{STACK}_")  # of nobody's run: the witnesses, and the proxy
+        return [
+            one
+            for one in found
+            if one.split()[1] not in known and not one.split()[1].startswith(others)
+        ]
 
     def _names(self, *words: str) -> list[str]:
         return self.engine.cli(*words, "--format", "{{.Name}}").split()
@@ -208,6 +220,15 @@ class Bench:
         """The end of every log of the runs, for who reads why one failed."""
         found = sorted(self.artifacts.glob("*/logs/*.log"))
         return "".join(f"\n== {one.name}\n{one.read_text()[-3000:]}" for one in found)
+
+    def processes(self, nap: str) -> list[str]:
+        """Processes that sleep so long."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if place.read_bytes().split(b"\0")[:2] == [b"sleep", nap.encode()]:
+                    found.append(place.parent.name)
+        return found
 
     def private(self) -> list[str]:
         """What is left of the private parts of runs."""

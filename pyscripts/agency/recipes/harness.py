@@ -5,22 +5,34 @@ tests use the fixtures and need no import:
 
     def test_front_page(app):
         assert "Welcome" in app.get("/").text
+
+    def test_log_in(page, app_secrets):
+        page.goto("/login")
+        page.fill("input[name=password]", app_secrets["admin_password"])
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agency.errors import PrerequisiteError
+from agency.recipes.browsing import Told, browsing, new_page
 from agency.recipes.client import AppClient, parse_route
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 VARIABLE = "AGENCY_RECIPE_APP"
 _MAX_REASON = 500
+_SHOT_MS = 5000.0
+_SHOT, _LACKING = "agency screenshot", "agency lacking"
 
 
 def _context() -> dict[str, Any]:
@@ -52,17 +64,75 @@ def run_marker() -> str:
     return f"written by {_context()['run']}"
 
 
+@pytest.fixture(scope="session")
+def browser(app: AppClient) -> Iterator[Browser]:
+    """Return a Chromium that knows the app alone (Playwright)."""
+    with browsing(app, Path.home()) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, app: AppClient) -> Iterator[Page]:
+    """Return a fresh page; at the end of the test a screenshot of it is kept."""
+    with new_page(browser, app, _TOLD) as opened:
+        yield opened
+
+
+_TOLD = Told()
+_NUMBER = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take the screenshot of a test, before its page is closed; tell lacking programs apart."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, PrerequisiteError):
+        report.user_properties.append((_LACKING, f"{error.message}: {error.hint or error.where}"))
+    opened = getattr(item, "funcargs", {}).get("page")
+    if call.when == "call" and opened is not None:
+        report.user_properties.append((_SHOT, _shoot(opened)))
+    return report
+
+
+def _shoot(opened: Page) -> str:
+    """Take a screenshot; empty if the page is gone or there is no place for it."""
+    place = _context().get("pictures")
+    if not place:
+        return ""
+    name = f"{next(_NUMBER)}.png"
+    try:
+        opened.screenshot(path=Path(place) / name, timeout=_SHOT_MS)
+    except Exception as error:  # noqa: BLE001 - of Playwright; a test is not judged by its picture
+        _TOLD.add(f"no screenshot: {error}")
+        return ""
+    return name
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the errors inside pages into the log, also of tests that passed."""
+    if _TOLD.lines:
+        terminalreporter.section("browser")
+        for line in _TOLD.lines:
+            terminalreporter.write_line(line)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Write each test's result for the run."""
     place = os.environ.get(VARIABLE)
     if not place or (report.when != "call" and report.passed):
         return
-    reason = "" if report.passed else _reason(report)
+    told = {name: value for name, value in report.user_properties if isinstance(value, str)}
+    reason = "" if report.passed else told.get(_LACKING) or _reason(report)
+    outcome = {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome]
     row = {
         "name": report.nodeid,
-        "outcome": {"passed": "pass", "failed": "fail", "skipped": "skip"}[report.outcome],
+        "outcome": "error" if _LACKING in told else outcome,
         "seconds": round(report.duration, 3),
         "reason": reason[:_MAX_REASON],
+        "screenshot": told.get(_SHOT, ""),
     }
     with Path(json.loads(Path(place).read_text())["results"]).open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -46,11 +46,15 @@ def _ends(value: str) -> Iterator[str]:
 
 
 class Journal:
-    """Log file with mode 0600. A secret that is split over two writes is found too."""
+    """Log file with mode 0600. A secret that is split over two writes is found too.
 
-    def __init__(self, path: Path, censor: Censor) -> None:
+    A `lossy` one never fails: what cannot be stored is lost, and the work that it is of goes on.
+    """
+
+    def __init__(self, path: Path, censor: Censor, *, lossy: bool = False) -> None:
         self.path = path
         self.censor = censor
+        self._lossy = lossy
         self._left = MAX_BYTES
         self._full = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -58,9 +62,8 @@ class Journal:
         try:
             self._file = os.open(path, flags, 0o600)
         except OSError as error:
-            raise PrerequisiteError(
-                f"cannot write the log: {error.strerror or error}", where=str(path)
-            ) from error
+            self._failed(error)
+            self._file = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._redactor = censor.redactor
         self._writer = RedactingWriter(self._store, self._redactor)
 
@@ -88,9 +91,11 @@ class Journal:
 
     def close(self) -> None:
         """Store what was held back."""
-        self._writer.write(self._decoder.decode(b"", final=True))
-        self._writer.close()
-        os.close(self._file)
+        try:
+            self._writer.write(self._decoder.decode(b"", final=True))
+            self._writer.close()
+        finally:
+            os.close(self._file)
 
     def __enter__(self) -> Journal:
         return self
@@ -109,6 +114,10 @@ class Journal:
         try:
             os.write(self._file, data)
         except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        if not self._lossy:
             raise PrerequisiteError(
                 f"cannot write the log: {error.strerror or error}",
                 where=str(self.path),

@@ -23,12 +23,16 @@ STAGES = ("install", "upgrade", "backup", "custom")
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One test of a suite; `reason` says why it failed or was skipped."""
+    """One test of a suite; `reason` says why it failed or was skipped.
+
+    `screenshot` is the picture of its page at its end, below the run's artifacts; empty without.
+    """
 
     name: str
     outcome: Outcome
     seconds: float
     reason: str = ""
+    screenshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ def violations(recipe: RecipeFiles) -> tuple[Violation, ...]:
         BadInputError: a file has not the form of a compose file.
     """
     found = [one for file in recipe.compose for one in _of_file(file)]
+    if recipe.overlay is not None:
+        found += _hidden(recipe.compose[-1])
     found += [
         Violation("name-too-long", recipe.compose[0].document.file, message)
         for message in _long_names(recipe)
@@ -67,6 +69,21 @@ def _of_file(file: ComposeFile) -> list[Violation]:
     ]
     found.sort(key=lambda one: file.document.line(one[1]))
     return [Violation(rule, file.document.where(loc), text) for rule, loc, text in found]
+
+
+def _hidden(overlay: ComposeFile) -> list[Violation]:
+    """List what an overlay of the tests would hide of the recipe."""
+    found = []
+    for loc, _, part in overlay.section("services"):
+        check = part.get("healthcheck")
+        if part.get("image") or part.get("build"):
+            told = (*loc, "image"), "an overlay may not change the image that is tested"
+        elif isinstance(check, dict) and _true(check.get("disable")):
+            told = (*loc, "healthcheck"), "an overlay may not switch a health check off"
+        else:
+            continue
+        found.append(Violation("overlay-hides", overlay.document.where(told[0]), told[1]))
+    return found
 
 
 def _service(loc: Loc, part: dict[str, Any]) -> Found:

@@ -17,6 +17,7 @@ from agency.errors import BadInputError, PrerequisiteError, UsageError
 from agency.recipes.client import parse_route
 from agency.recipes.naming import is_run_id, run_id
 from agency.recipes.outcome import STAGES, exit_code
+from agency.recipes.registries import NO_REGISTRIES, read_registries
 from agency.recipes.run import janitor, places
 from agency.recipes.run.checkout import parse_source
 from agency.recipes.run.conduct import conduct
@@ -53,6 +54,16 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--suite-timeout", type=click.IntRange(5, 7200), default=900, show_default=True, help="Seconds."
 )
+@click.option(
+    "--run-timeout",
+    type=click.IntRange(5, 86400),
+    default=3600,
+    show_default=True,
+    help="Seconds for all stages together.",
+)
+@click.option(
+    "--registry-config", type=_FILE, help="Docker's config.json with log-ins at registries."
+)
 @json_option
 def try_(
     source: str,
@@ -66,6 +77,8 @@ def try_(
     artifacts: Path,
     deploy_timeout: int,
     suite_timeout: int,
+    run_timeout: int,
+    registry_config: Path | None,
     as_json: bool,
 ) -> None:
     """Deploy a recipe on the swarm of this machine, test it, and remove it again.
@@ -86,6 +99,8 @@ def try_(
         suite_s=suite_timeout,
         clock=Clock(),
         say=say,
+        run_s=run_timeout,
+        registries=read_registries(registry_config) if registry_config else NO_REGISTRIES,
     )
     report = conduct(wanted, place, run_id(secrets.token_bytes(5)))
     emit(report.as_dict(), as_json=as_json, human=lambda out: out.print("\n".join(report.lines())))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from agency.chromium import find_browser
 from agency.spinup.targets.incus.parts.edge.browser import (
     Browser,
     BrowserError,
     Route,
     browsing,
-    find_browser,
 )
 from agency.spinup.targets.incus.parts.edge.certificate import (
     VALID,

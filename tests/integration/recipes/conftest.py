@@ -1,4 +1,4 @@
-"""A real Docker Swarm with a network for apps, and the bench of recipe CI on it."""
+"""A real Docker Swarm with Traefik and a network for apps, and the bench of recipe CI on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from docker_engine import Engine, private_engine
 from recipe_bench import Bench
-from recipe_images import make_nginx_image
+from recipe_images import make_nginx_image, make_traefik_image
+from recipe_proxy import start_proxy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +27,8 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         # Things of others, which no run may touch.
         engine.cli("volume", "create", "witness")
         engine.cli("secret", "create", "witness", "-", stdin=b"not of a run")
+        make_traefik_image(engine)
+        start_proxy(engine)
         yield engine
 
 

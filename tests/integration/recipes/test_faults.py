@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from recipe_bench import Bench, wait_for
@@ -53,7 +54,9 @@ def test_without_abra_swarm_or_docker_it_ends_with_status_3(bench):
     missing = bench.try_()
     assert (missing.status, "abra" in missing.stderr) == (3, True)
     kept.rename(bench.place / "bin" / "abra")
-    bench.engine = type("Nowhere", (), {"url": "unix:///nowhere.sock", "pid": os.getpid()})()
+    bench.engine = SimpleNamespace(
+        url="unix:///nowhere.sock", pid=os.getpid(), place=bench.engine.place
+    )
     nowhere = bench.try_()
     assert (nowhere.status, "nowhere.sock" in nowhere.stderr) == (3, True)
 
@@ -84,7 +87,11 @@ def refused_recipe(bench: Bench):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "boundary", ["install: begins", "install: pass", "upgrade: begins", "backup: pass", "teardown:"]
+    "boundary",
+    [
+        *("install: begins", "install: pass", "upgrade: begins", "upgrade: pass", "backup: pass"),
+        *("custom: pass", "teardown: begins"),
+    ],
 )
 def test_what_a_killed_run_leaves_is_removed_by_the_next(bench, boundary):
     with bench.started() as killed:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from agency import cli
+from agency import chromium, cli
 from agency.backup import load_settings
 from agency.errors import PrerequisiteError
 from agency.guests import load_definitions
@@ -221,11 +221,11 @@ def lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
 
 def test_what_a_part_needs_is_named_before_anything_is_made(lacking: Callable[..., str]) -> None:
     told = lacking(EdgePart())
-    assert browser.BROWSER_HINT in told
-    assert browser.CERTUTIL_HINT in told
+    assert chromium.BROWSER_HINT in told
+    assert chromium.CERTUTIL_HINT in told
     plain = lacking()
-    assert browser.BROWSER_HINT not in plain
-    assert browser.CERTUTIL_HINT not in plain
+    assert chromium.BROWSER_HINT not in plain
+    assert chromium.CERTUTIL_HINT not in plain
 
 
 def test_a_nixos_guest_has_no_parts(lacking: Callable[..., str]) -> None:
@@ -236,7 +236,7 @@ def test_a_nixos_guest_has_no_parts(lacking: Callable[..., str]) -> None:
 def test_set_up_installs_a_browser_that_is_looked_for() -> None:
     import guest_host
 
-    assert guest_host.BROWSERS == browser.BROWSERS
+    assert guest_host.BROWSERS == chromium.BROWSERS
     assert "certutil" in guest_host.PACKAGES.values()
 
 

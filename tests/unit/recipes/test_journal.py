@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency.errors import PrerequisiteError
 from agency.recipes import journal as module
 from agency.recipes.journal import Censor, Journal
 from agency.secrets import SecretValue
@@ -89,3 +90,14 @@ def test_what_is_no_secret_is_stored_as_it_is(tmp_path):
     censor = Censor()
     censor.add([SecretValue("Xy7-kd93Lmq2pB5sAw4_zR8tN1vC")])
     assert censor.clean("Xy7-kd9 and 9tN1vC and Aw4_zR8t") == "Xy7-kd9 and 9tN1vC and Aw4_zR8t"
+
+
+def test_a_log_that_cannot_be_stored_ends_the_work_unless_it_may_be_lost(tmp_path):
+    nowhere = tmp_path / "none" / "log"
+    with pytest.raises(PrerequisiteError, match="cannot write the log"):
+        Journal(nowhere, Censor())
+    with Journal(nowhere, Censor(), lossy=True) as journal:
+        journal.say("lost")
+    with Journal(tmp_path / "log", Censor(), lossy=True) as journal:
+        journal.say("kept")
+    assert (tmp_path / "log").read_text() == "kept\n"

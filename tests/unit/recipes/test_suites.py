@@ -1,8 +1,11 @@
 """Suites in a real pytest child, against a real HTTP server."""
 
 import http.server
+import os
 import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +15,10 @@ from agency.recipes.client import AppClient, Route, parse_route
 from agency.recipes.headers import Headers
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.outcome import Outcome
+from agency.recipes.stages.cgroup import DEFAULT_LIMITS, Limits, hierarchies
 from agency.recipes.stages.readiness import NotReadyError, Readiness, read_readiness, wait_ready
-from agency.recipes.stages.suites import SuiteError, SuiteRunner
+from agency.recipes.stages.screenshots import Album
+from agency.recipes.stages.suites import SuiteError, SuitePrerequisiteError, SuiteRunner
 from agency.secrets import SecretValue
 
 
@@ -124,13 +129,21 @@ def test_nothing_else_is_given():
 """
 
 
-def run(tmp_path, text, *, timeout_s=60.0, route=None):
+def run(tmp_path, text, *, timeout_s=60.0, route=None, limits=DEFAULT_LIMITS):
     tests, private = tmp_path / "tests", tmp_path / "private"
     tests.mkdir()
     private.mkdir()
+    (tmp_path / "artifacts").mkdir()
     (tests / "test_it.py").write_text(text)
     runner = SuiteRunner(
-        "r00000000", "a.test", route or Route("http", "127.0.0.1", 1), private, {}, timeout_s
+        "r00000000",
+        "a.test",
+        route or Route("http", "127.0.0.1", 1),
+        private,
+        {},
+        timeout_s,
+        Album(tmp_path / "artifacts"),
+        limits,
     )
     censor = Censor()
     censor.add([SecretValue("hunter22hunter22")])
@@ -194,3 +207,87 @@ def test_a_suite_that_hangs_is_ended_and_its_children_too(tmp_path):
         run(tmp_path, text, timeout_s=3.0)
     threading.Event().wait(2.0)
     assert not (tmp_path / "late").exists()
+
+
+FORKS = """
+import os, time
+def test_a():
+    while True:
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not hierarchies(), reason="no control group here")
+def test_a_suite_that_forks_without_end_is_red_with_the_reason(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(SuiteError, match="more than 60 processes and threads"):
+        run(tmp_path, FORKS, limits=Limits(tasks=60))
+    assert time.monotonic() - began < 30
+    assert not [
+        place
+        for place in Path("/proc").glob("[0-9]*/cmdline")
+        if str(tmp_path).encode() in place.read_bytes()
+    ]
+
+
+PICTURES = """
+import json, os
+from pathlib import Path
+def place():
+    return json.loads(Path(os.environ["AGENCY_RECIPE_APP"]).read_text())
+def row(name, file):
+    row = {{"name": name, "outcome": "pass", "seconds": 0, "reason": "", "screenshot": file}}
+    with open(place()["results"], "a") as sink:
+        sink.write(json.dumps(row) + "\\n")
+def test_a():
+    pictures = Path(place()["pictures"])
+    (pictures / "1.png").write_bytes({first!r})
+    (pictures / "2.png").symlink_to("/etc/passwd")
+    (pictures / "3.png").write_text("hunter22hunter22")
+    (pictures / "4.png").write_bytes({first!r} + bytes(3 << 20))
+    os.mkfifo(pictures / "5.png")
+    for number in range(1, 7):
+        row(f"test_it.py::test_{{number}}[a/../b hunter22hunter22]", f"{{number}}.png")
+"""
+PNG = b"\x89PNG\r\n\x1a\n a picture"
+
+
+def test_only_pictures_of_a_bounded_size_become_screenshots(tmp_path):
+    found = run(tmp_path, PICTURES.format(first=PNG))
+    assert [one.screenshot for one in found] == [
+        *("screenshots/01-log-test-1-a-b.png", "", "", "", "", ""), ""
+    ]  # fmt: skip
+    (kept,) = (tmp_path / "artifacts" / "screenshots").iterdir()
+    assert kept.read_bytes() == PNG
+    assert "no screenshot of test_it.py::test_2" in (tmp_path / "log").read_text()
+    assert "hunter22" not in (tmp_path / "log").read_text() + str(found)
+
+
+def test_a_name_of_a_picture_that_leads_elsewhere_is_refused(tmp_path):
+    text = PICTURES.format(first=PNG).replace('f"{number}.png"', '"../1.png"')
+    with pytest.raises(SuiteError, match="not those of the plugin"):
+        run(tmp_path, text)
+
+
+def test_there_are_at_most_so_many_screenshots(tmp_path, monkeypatch):
+    monkeypatch.setattr("agency.recipes.stages.screenshots.MAX_FILES", 2)
+    source = tmp_path / "x.png"
+    source.write_bytes(PNG)
+    album = Album(tmp_path)
+    taken = [album.take(source, "install", f"t.py::test_{n}")[0] for n in range(4)]
+    assert taken[2:] == ["", ""]
+    assert len(set(taken[:2])) == len(list((tmp_path / "screenshots").iterdir())) == 2
+
+
+def test_a_browser_that_is_missing_is_no_fault_of_the_recipe(tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "prlimit").symlink_to("/usr/bin/prlimit")
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(SuitePrerequisiteError) as caught:
+        run(tmp_path, "def test_a(page):\n    pass\ndef test_b():\n    pass\n")
+    assert "Playwright is not installed" in str(caught.value) or "no Chromium" in str(caught.value)
+    assert "\n" not in caught.value.message
+    assert [one.outcome for one in caught.value.tests] == [Outcome.ERROR, Outcome.PASS]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import BadInputError
-from agency.recipes.recipe.read import read_file
+from agency.recipes.recipe.files import read_file
 from agency.recipes.stages.all import SUITES
 from agency.recipes.stages.readiness import read_readiness
 

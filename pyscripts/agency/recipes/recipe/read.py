@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.coopcloud import stack_name
 from agency.errors import BadInputError
+from agency.recipes.facts import Overlay
 from agency.recipes.recipe.compose import (
     ComposeFile,
     Service,
@@ -19,8 +18,8 @@ from agency.recipes.recipe.compose import (
     services,
 )
 from agency.recipes.recipe.environment import Variable, read_environment, values, with_values
+from agency.recipes.recipe.files import read_file
 from agency.recipes.recipe.versions import exported_versions
-from agency.recipes.recipe.yaml_lines import MAX_BYTES
 
 SAMPLE = ".env.sample"
 _SECRET = re.compile(r"SECRET_([A-Z0-9_]+)_VERSION\Z")
@@ -42,6 +41,7 @@ class RecipeFiles:
     compose: tuple[ComposeFile, ...]
     services: tuple[Service, ...]
     exported: Mapping[str, str]
+    overlay: Overlay | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -87,8 +87,12 @@ def recipe_name(directory: Path, otherwise: str) -> str:
     return name
 
 
-def read_recipe(directory: Path, name: str, domain: str) -> RecipeFiles:
+def read_recipe(
+    directory: Path, name: str, domain: str, overlay: Overlay | None = None
+) -> RecipeFiles:
     """Read the recipe in a directory as the app at `domain` would be deployed from it.
+
+    An overlay of the tests is the last of the compose files.
 
     Raises:
         BadInputError: something is not as a recipe is; the message names file and line.
@@ -105,7 +109,10 @@ def read_recipe(directory: Path, name: str, domain: str) -> RecipeFiles:
         for one in listed.split(":")
         if one
     )
-    return RecipeFiles(name, environment, variables, files, services(files), exported)
+    if overlay is not None:
+        environment = with_values(environment, {"COMPOSE_FILE": f"{listed}:{overlay.file}"})
+        files = (*files, read_compose(overlay.text, overlay.file, known))
+    return RecipeFiles(name, environment, variables, files, services(files), exported, overlay)
 
 
 def _compose_name(name: str) -> str:
@@ -116,32 +123,3 @@ def _compose_name(name: str) -> str:
             hint="name compose files of the recipe's own directory, separated by colons",
         )
     return name
-
-
-def read_file(directory: Path, name: str, *, missing: str | None = None) -> str:
-    """Read a text file of the recipe, never through a symbolic link.
-
-    Raises:
-        BadInputError: it is missing, a link, too large, or no UTF-8.
-    """
-    path = directory / name
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BadInputError("not a file", where=str(path))
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        if missing is not None:
-            return missing
-        raise BadInputError(
-            f"no recipe is there: {name} is missing", where=str(directory)
-        ) from error
-    except OSError as error:
-        raise BadInputError(f"cannot read: {error.strerror}", where=str(path)) from error
-    if len(data) > MAX_BYTES:
-        raise BadInputError(f"more than {MAX_BYTES} bytes", where=str(path))
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise BadInputError("not UTF-8", where=str(path)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agency.clock import Clock
@@ -18,11 +18,13 @@ from agency.coopcloud import AbraHome
 from agency.errors import AgencyError, BadInputError
 from agency.files import write_atomically
 from agency.recipes.client import AppClient
+from agency.recipes.facts import HEAD, MAX_DEPLOYMENTS, Deployment
 from agency.recipes.journal import Journal
 from agency.recipes.outcome import CaseResult
 from agency.recipes.policy import violations
 from agency.recipes.recipe.read import RecipeFiles, read_recipe
 from agency.recipes.recipe.versions import Version, published
+from agency.recipes.registries import NO_REGISTRIES, Registries
 from agency.recipes.run.checkout import Checkout
 from agency.recipes.run.sidecar import Sidecar
 from agency.recipes.run.swarm import Swarm
@@ -33,7 +35,6 @@ from agency.recipes.stages.suites import SuiteError, SuiteRunner
 SETTLE_S = 300.0
 REMOVAL_S = 90.0  # for what the swarm ends by itself
 REMOVED_S = 10.0  # for what abra says it has removed
-_HEAD = "head"
 _POLL_S = 0.2
 
 
@@ -57,6 +58,8 @@ class App:
     own: Path | None
     clock: Clock
     journal: Journal
+    registries: Registries = NO_REGISTRIES
+    deployments: list[Deployment] = field(default_factory=list, init=False)
     _created: bool = field(default=False, init=False)
     _running: str | None = field(default=None, init=False)
 
@@ -79,23 +82,25 @@ class App:
         self._running = None
         self.abra.deploy(self.journal)
         self._wait()
-        self._running = _HEAD
+        self._deployed(HEAD)
 
     def deploy_fresh(self, version: Version) -> None:
         """Deploy a published version without any data, and wait until it is ready."""
         self.checkout.switch(str(version))
-        recipe = read_recipe(self.checkout.directory, self.head.name, self.client.domain)
+        recipe = read_recipe(
+            self.checkout.directory, self.head.name, self.client.domain, self.head.overlay
+        )
         examine(recipe)
         self._configure(recipe)
         self.wipe()
         self._say(f"deploying the published version {version}")
         self.abra.deploy(self.journal, str(version))
         self._wait()
-        self._running = str(version)
+        self._deployed(str(version))
 
     def ensure_head(self) -> None:
         """Deploy the recipe under test unless it is what runs."""
-        if self._running != _HEAD:
+        if self._running != HEAD:
             self.wipe()
             self.deploy_head()
 
@@ -121,8 +126,10 @@ class App:
 
     def holds(self, name: str) -> bool:
         """Return whether `test_<name>.py` passes now; its results are not counted."""
+        assert self.tests is not None
+        runner = replace(self.runner, album=None)
         try:
-            self.suite(name)
+            self._run(self.tests, [f"test_{name}.py"], runner)
         except SuiteError:
             return False
         return True
@@ -170,6 +177,13 @@ class App:
             self._say(f"creating the app {self.client.domain}")
             self.abra.new(recipe.name, self.journal)
         write_atomically(self.abra.environment_file, recipe.environment.encode(), mode=0o600)
+        if recipe.overlay is not None:
+            self.checkout.put(recipe.overlay.file, recipe.overlay.text)
+        for image in sorted({service.image for service in recipe.services}):
+            login = self.registries.login(image)
+            if login is not None:
+                self._say(f"pulling {image} with a log-in")
+                self.swarm.pull(image, login)
         if recipe.secrets:
             self.sidecar.add(self.abra.generate_secrets(self.journal))
 
@@ -179,8 +193,20 @@ class App:
         self.swarm.wait_settled(self.stack, SETTLE_S if there else 0.0)
         wait_ready(read_readiness(self.tests), self.client, self.clock)
 
-    def _run(self, directory: Path, files: Sequence[str]) -> tuple[CaseResult, ...]:
-        return self.runner.run_files(directory, files, self.sidecar.reveal(), self.journal)
+    def _deployed(self, version: str) -> None:
+        """Record what runs: abra's word and the compose file do not say which image it is."""
+        self._running = version
+        seen = Deployment(
+            version, self.swarm.version_label(self.stack), self.swarm.running_images(self.stack)
+        )
+        if seen not in self.deployments and len(self.deployments) < MAX_DEPLOYMENTS:
+            self.deployments.append(seen)
+
+    def _run(
+        self, directory: Path, files: Sequence[str], runner: SuiteRunner | None = None
+    ) -> tuple[CaseResult, ...]:
+        suites = runner or self.runner
+        return suites.run_files(directory, files, self.sidecar.reveal(), self.journal)
 
     def _say(self, text: str) -> None:
         self.journal.say(f"# {text}")

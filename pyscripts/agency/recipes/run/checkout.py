@@ -93,6 +93,25 @@ class Checkout:
         """Put the files of a tag there."""
         self._git("checkout", "--quiet", "--force", "--detach", f"refs/tags/{ref}")
 
+    def reserve(self, name: str) -> None:
+        """Let git overlook a file that the run puts here: abra refuses a checkout with changes.
+
+        Raises:
+            BadInputError: the recipe has a file of that name.
+        """
+        if (self.directory / name).exists() or (self.directory / name).is_symlink():
+            raise BadInputError(
+                f"the recipe has a file {name} of its own, which the tests' would replace",
+                hint="rename one of them",
+            )
+        exclude = self.directory / ".git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text(f"/{name}\n")
+
+    def put(self, name: str, text: str) -> None:
+        """Put a reserved file there, never through a symbolic link of the recipe."""
+        write_atomically(self.directory / name, text.encode())
+
     def tags(self) -> tuple[str, ...]:
         """List the tags."""
         return tuple(self._git("tag", "--list").split())

@@ -15,11 +15,14 @@ from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.files import write_atomically
+from agency.recipes.facts import Deadline, Facts
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.naming import app_domain
+from agency.recipes.observe.usage import Meter
 from agency.recipes.outcome import StageResult, Teardown
 from agency.recipes.recipe.read import recipe_name
 from agency.recipes.run import janitor, places
+from agency.recipes.run.alarm import Alarm, DeadlineError
 from agency.recipes.run.app import App
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.perform import perform, writing
@@ -40,10 +43,11 @@ def conduct(wanted: Wanted, place: Place, run: str) -> Report:
     swarm.require()
     janitor.reap(place.runs, swarm, place.docker_url, place.say)
     domain = app_domain(_named(wanted.source), wanted.pull_request, run, wanted.zone)
-    with _ends_on_sigterm():
+    alarm = Alarm(place.run_s)
+    with _ends_on_sigterm(), alarm.set():
         private = places.create(place.runs, domain)
         try:
-            return _conduct(wanted, place, run, domain, private)
+            return _conduct(wanted, place, run, domain, private, alarm)
         finally:
             # Without a record nothing was deployed; with one, the janitor of the next run helps.
             if private.path.is_dir() and places.read_record(private.path) is None:
@@ -57,13 +61,13 @@ def _named(source: Source) -> str:
 
 
 def _conduct(
-    wanted: Wanted, place: Place, run: str, domain: str, private: places.Private
+    wanted: Wanted, place: Place, run: str, domain: str, private: places.Private, alarm: Alarm
 ) -> Report:
     started, began = place.clock.now_iso(), place.clock.steady()
     artifacts = _artifacts(place.artifacts / run)
     place.say(f"run {run} at {domain}: fetching {wanted.source.place}")
     with Journal(artifacts / "logs" / "run.log", Censor()) as journal:
-        app = prepare_app(wanted, place, run, domain, private, journal)
+        app = _prepare(wanted, place, run, domain, private, artifacts, journal, alarm)
         record = places.Record(
             run=run,
             recipe=app.head.name,
@@ -73,7 +77,10 @@ def _conduct(
             docker_url=place.docker_url,
         )
         private.write_record(record)
-        stages, teardown = _stages_and_teardown(app, wanted, record, private, artifacts, place.say)
+        meter = Meter(place.docker_url, app.stack)
+        stages, teardown = _stages_and_teardown(
+            app, wanted, record, private, artifacts, alarm, meter, place.say
+        )
     report = Report(
         run=run,
         recipe=app.head.name,
@@ -87,6 +94,12 @@ def _conduct(
         teardown=teardown,
         artifacts=str(artifacts),
         version=app.head.version,
+        facts=Facts(
+            deployments=tuple(app.deployments),
+            usage=meter.usage(),
+            overlay=app.head.overlay,
+            deadline=Deadline(alarm.seconds, alarm.reached),
+        ),
     )
     write_result(report, artifacts)
     return report
@@ -98,17 +111,39 @@ def write_result(report: Report, artifacts: Path) -> None:
     write_atomically(artifacts / "result.json", f"{document}\n".encode())
 
 
+def _prepare(
+    wanted: Wanted,
+    place: Place,
+    run: str,
+    domain: str,
+    private: places.Private,
+    artifacts: Path,
+    journal: Journal,
+    alarm: Alarm,
+) -> App:
+    try:
+        with alarm.interrupting():
+            return prepare_app(wanted, place, run, domain, private, artifacts, journal)
+    except DeadlineError:
+        raise AgencyError(
+            alarm.told, where=wanted.source.place, hint="nothing was deployed; see --run-timeout"
+        ) from None
+
+
 def _stages_and_teardown(
     app: App,
     wanted: Wanted,
     record: places.Record,
     private: places.Private,
     artifacts: Path,
+    alarm: Alarm,
+    meter: Meter,
     say: Callable[[str], None],
 ) -> tuple[tuple[StageResult, ...], Teardown]:
     stages: tuple[StageResult, ...] = ()
     try:
-        stages = perform(app, wanted.stages, artifacts / "logs", say)
+        with meter:
+            stages = perform(app, wanted.stages, artifacts / "logs", alarm, say)
         if wanted.keep:
             private.write_record(record.model_copy(update={"kept": True}))
             return stages, Teardown(kept=True)
@@ -121,7 +156,8 @@ def _stages_and_teardown(
 def _tear_down(
     app: App, run: str, private: places.Private, artifacts: Path, say: Callable[[str], None]
 ) -> Teardown:
-    with _uninterrupted(), writing(app, artifacts / "logs" / "teardown.log"):
+    # Lossy: a full disk must not keep the app on the swarm.
+    with _uninterrupted(), writing(app, artifacts / "logs" / "teardown.log", lossy=True):
         say("teardown: begins")
         try:
             teardown = tear_down(app, run)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.children import kill_marked
 from agency.errors import AgencyError
 from agency.recipes.run import places
 from agency.recipes.run.swarm import Swarm
+from agency.recipes.stages.bounding import end_left
 
 REMOVAL_S = 90.0
 _GRACE_S = 5.0
@@ -65,7 +65,7 @@ def _reap(path: Path, held: places.Private, swarm: Swarm, docker_url: str) -> Re
 
 def end_dead(record: places.Record, held: places.Private, swarm: Swarm) -> Reaped:
     """End a dead run whose lock is held here; its directory stays if something is left."""
-    kill_marked(record.run, _GRACE_S)
+    end_left(record.run, _GRACE_S)
     shutil.rmtree(held.path / "abra", ignore_errors=True)
     left = swarm.remove(record.stack, REMOVAL_S)
     held.secrets_file.unlink(missing_ok=True)

@@ -9,24 +9,25 @@ from pathlib import Path
 from agency.errors import AgencyError, PrerequisiteError
 from agency.recipes.journal import Journal
 from agency.recipes.outcome import STAGES, CaseResult, Outcome, StageResult
+from agency.recipes.run.alarm import Alarm, DeadlineError
 from agency.recipes.run.app import App
 from agency.recipes.stages.all import BY_NAME, SkippedError
-from agency.recipes.stages.suites import SuiteError
+from agency.recipes.stages.suites import SuiteError, SuitePrerequisiteError
 
 
 def perform(
-    app: App, wanted: Sequence[str], logs: Path, say: Callable[[str], None]
+    app: App, wanted: Sequence[str], logs: Path, alarm: Alarm, say: Callable[[str], None]
 ) -> tuple[StageResult, ...]:
     """Run the wanted stages in their order; what one makes useless is skipped with the reason."""
     results: list[StageResult] = []
     for name in (one for one in STAGES if one in wanted):
-        blocked = _blocked(results)
+        blocked = alarm.told if alarm.reached else _blocked(results)
         if blocked:
             results.append(StageResult(name, Outcome.SKIP, reason=blocked))
             continue
         say(f"{name}: begins")
         with writing(app, logs / f"{name}.log"):
-            result = _stage(name, app)
+            result = _stage(name, app, alarm)
         if result.outcome in (Outcome.FAIL, Outcome.ERROR):
             _keep_services_logs(app, logs / f"{name}-services.log")
         results.append(result)
@@ -34,18 +35,22 @@ def perform(
     return tuple(results)
 
 
-def _stage(name: str, app: App) -> StageResult:
+def _stage(name: str, app: App, alarm: Alarm) -> StageResult:
     began = app.clock.steady()
     outcome, reason = Outcome.PASS, ""
     tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = ()
     try:
-        shown = BY_NAME[name](app)
+        with alarm.interrupting():
+            shown = BY_NAME[name](app)
         tests, notes = shown.tests, shown.notes
     except SkippedError as skipped:
         outcome, reason = Outcome.SKIP, str(skipped)
+    except DeadlineError:
+        outcome, reason = Outcome.FAIL, alarm.told
     except PrerequisiteError as error:
         outcome, reason = Outcome.ERROR, _told(error)
+        tests = error.tests if isinstance(error, SuitePrerequisiteError) else ()
     except AgencyError as error:
         outcome, reason = Outcome.FAIL, _told(error)
         tests = error.tests if isinstance(error, SuiteError) else ()
@@ -71,10 +76,10 @@ def _blocked(results: Sequence[StageResult]) -> str:
 
 
 @contextmanager
-def writing(app: App, path: Path) -> Iterator[None]:
+def writing(app: App, path: Path, *, lossy: bool = False) -> Iterator[None]:
     """Let the app write into another log for the length of a block."""
     before = app.journal
-    with Journal(path, before.censor) as journal:
+    with Journal(path, before.censor, lossy=lossy) as journal:
         app.journal = journal
         try:
             yield

@@ -12,12 +12,15 @@ from agency.clock import Clock
 from agency.coopcloud import AbraHome, stack_name
 from agency.recipes.client import AppClient, Route
 from agency.recipes.journal import Journal
+from agency.recipes.recipe.overlay import read_overlay
 from agency.recipes.recipe.read import read_recipe, recipe_name
+from agency.recipes.registries import NO_REGISTRIES, Registries
 from agency.recipes.run.app import App, examine
 from agency.recipes.run.checkout import Source, fetch
 from agency.recipes.run.places import Private
 from agency.recipes.run.sidecar import Sidecar
 from agency.recipes.run.swarm import Swarm
+from agency.recipes.stages.screenshots import Album
 from agency.recipes.stages.suites import SuiteRunner
 
 
@@ -49,16 +52,25 @@ class Place:
     suite_s: float
     clock: Clock
     say: Callable[[str], None]
+    run_s: float = 3600.0
+    registries: Registries = NO_REGISTRIES
 
 
 def prepare_app(
-    wanted: Wanted, place: Place, run: str, domain: str, private: Private, journal: Journal
+    wanted: Wanted,
+    place: Place,
+    run: str,
+    domain: str,
+    private: Private,
+    artifacts: Path,
+    journal: Journal,
 ) -> App:
     """Make the app of a run; nothing of it is on the swarm yet.
 
     Raises:
         BadInputError: the recipe cannot be fetched or read, or the policy refuses it.
     """
+    journal.censor.add(place.registries.secrets())
     marker = marked_environment(run)
     abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
     abra.prepare()
@@ -69,22 +81,30 @@ def prepare_app(
     name = recipe_name(fetched, wanted.source.name)
     target = abra.recipe(name)
     fetched.rename(target)
-    head = read_recipe(target, name, domain)
-    examine(head)
     own = _own_tests(target, private.path / "tests")
+    tests = wanted.tests.resolve() if wanted.tests else own
+    overlay = read_overlay(tests)
+    checkout = replace(checkout, directory=target)
+    if overlay is not None:
+        checkout.reserve(overlay.file)
+    head = read_recipe(target, name, domain, overlay)
+    examine(head)
     return App(
         head=head,
         stack=stack_name(domain),
-        checkout=replace(checkout, directory=target),
+        checkout=checkout,
         abra=abra,
         swarm=Swarm(place.docker_url, place.clock),
         client=AppClient(domain, place.route),
-        runner=SuiteRunner(run, domain, place.route, private.path, marker, place.suite_s),
+        runner=SuiteRunner(
+            run, domain, place.route, private.path, marker, place.suite_s, Album(artifacts)
+        ),
         sidecar=Sidecar(private.secrets_file, journal.censor),
-        tests=wanted.tests.resolve() if wanted.tests else own,
+        tests=tests,
         own=own,
         clock=place.clock,
         journal=journal,
+        registries=place.registries,
     )
 
 

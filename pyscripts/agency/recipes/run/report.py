@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agency.recipes.facts import NO_FACTS, Facts
 from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown, verdict
 from agency.terminal import plain_lines
 
@@ -29,6 +30,7 @@ class Report:
     teardown: Teardown
     artifacts: str
     version: str = ""  # that the recipe under test says of itself
+    facts: Facts = NO_FACTS
 
     @property
     def outcome(self) -> Outcome:
@@ -56,6 +58,13 @@ class Report:
                 "left": list(self.teardown.left),
             },
             "artifacts": self.artifacts,
+            **self.facts.as_dict(),
+            "screenshots": [
+                {"stage": stage.name, "test": test.name, "file": test.screenshot}
+                for stage in self.stages
+                for test in stage.tests
+                if test.screenshot
+            ],
         }
 
     def lines(self) -> list[str]:
@@ -67,6 +76,8 @@ class Report:
             told += [f"{passed} of {len(stage.tests)} tests passed"] if stage.tests else []
             rows += _row(stage.name, stage.outcome.value, stage.seconds, [*told, *stage.notes])
         rows += _row("teardown", *_ended(self.teardown))
+        for head, told in self.facts.rows():
+            rows += _row(head, "", None, told)
         changed = " with uncommitted changes" if self.modified else ""
         what = f"{self.outcome.value}: {self.recipe} at {self.commit[:12]}{changed}"
         rows += ["", *_wrapped(f"{what}, by {self.abra}", 0)]
@@ -91,6 +102,7 @@ def _test(test: CaseResult) -> dict[str, object]:
         "outcome": test.outcome.value,
         "seconds": test.seconds,
         "reason": test.reason,
+        "screenshot": test.screenshot,
     }
 
 

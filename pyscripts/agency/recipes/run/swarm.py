@@ -12,6 +12,10 @@ import aiodocker
 from agency.clock import Clock
 from agency.coopcloud import Remain, Service, Stack, remains, remove_stack
 from agency.docker import answers, docker_at, require_swarm
+from agency.recipes.facts import DeployedImage
+from agency.recipes.observe.images import running_images, version_label
+from agency.recipes.observe.pulling import pull
+from agency.recipes.registries import Login
 
 T = TypeVar("T")
 _LOG_LINES = 400
@@ -55,6 +59,22 @@ class Swarm:
         return self._with(
             lambda client: remove_stack(client, self.url, stack, seconds=seconds, clock=self.clock)
         )
+
+    def running_images(self, stack: str) -> tuple[DeployedImage, ...]:
+        """List the images that run of a stack."""
+        return self._with(lambda client: running_images(client, self.url, stack))
+
+    def version_label(self, stack: str) -> str:
+        """Return the version that the labels of a stack tell; empty without one."""
+        return self._with(lambda client: version_label(Stack(client, self.url, stack, self.clock)))
+
+    def pull(self, image: str, login: Login) -> None:
+        """Pull an image from a registry that wants a log-in.
+
+        Raises:
+            AgencyError: it cannot be had; PrerequisiteError where that is not the recipe's fault.
+        """
+        self._with(lambda client: pull(client, image, login))
 
     def logs(self, stack: str) -> str:
         """Collect the last lines that the services of a stack wrote, and why tasks ended."""

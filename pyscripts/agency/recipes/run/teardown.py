@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agency.children import kill_marked
 from agency.errors import AgencyError
 from agency.recipes.outcome import Teardown
 from agency.recipes.run.app import REMOVAL_S, App
+from agency.recipes.stages.bounding import end_left
 
 _GRACE_S = 5.0
 
@@ -16,7 +16,7 @@ def tear_down(app: App, run: str) -> Teardown:
     Raises:
         PrerequisiteError: the swarm does not answer, so nothing is known.
     """
-    kill_marked(run, _GRACE_S)
+    end_left(run, _GRACE_S)
     said = []
     for step in (app.wipe, lambda: _remove_secrets(app)):
         try:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError
 from agency.recipes.client import AppClient, UnreachableError
-from agency.recipes.recipe.read import read_file
+from agency.recipes.recipe.files import read_file
 from agency.recipes.recipe.yaml_lines import read_yaml
 
 FILE = "readiness.yaml"

@@ -23,12 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from agency import naming
-from agency.errors import AgencyError, PrerequisiteError
-from agency.programs import find_program, run_program
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-BROWSER_HINT = "install a Chromium (Debian: chromium-headless-shell)"
-CERTUTIL_HINT = "install NSS's tools (Debian: libnss3-tools); the browser's authority is set by it"
+from agency.chromium import find_browser, trust_authorities
+from agency.errors import AgencyError
 
 _START_S, _CALL_S, _END_S = 30.0, 20.0, 10.0
 _POLL_S = 0.1
@@ -52,19 +48,6 @@ AS_ROOT = ("--no-sandbox",)  # it has none for root; here it shows pages of the 
 
 class BrowserError(AgencyError):
     """The browser refuses a page, or does not answer."""
-
-
-def find_browser() -> str:
-    """Find a Chromium on PATH.
-
-    Raises:
-        PrerequisiteError: there is none.
-    """
-    for name in BROWSERS:
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise PrerequisiteError("no Chromium is installed", where="PATH", hint=BROWSER_HINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +77,7 @@ async def browsing(route: Route, home: Path) -> AsyncIterator[Browser]:
         BrowserError: it does not start.
     """
     program = find_browser()
-    await asyncio.to_thread(_make_home, home, route.authority)
+    await asyncio.to_thread(trust_authorities, home, route.authority)
     argv = (
         *(program, *FLAGS, *(AS_ROOT if os.geteuid() == 0 else ())),
         *(f"--user-data-dir={home / 'profile'}", f"--host-resolver-rules={route.rules()}"),
@@ -106,19 +89,6 @@ async def browsing(route: Route, home: Path) -> AsyncIterator[Browser]:
             yield browser
     finally:
         await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
-
-
-def _make_home(home: Path, authority: str) -> None:
-    """Make a home whose store of authorities has one; Chromium looks there beside its own."""
-    database = home / ".pki" / "nssdb"
-    database.mkdir(parents=True, mode=0o700)
-    file = home / "authority.pem"
-    file.write_text(authority)
-    where = ("-d", f"sql:{database}")
-    certutil = find_program("certutil", hint=CERTUTIL_HINT)
-    run_program([certutil, *where, "-N", "--empty-password"], timeout=_START_S)
-    trusted = ("-A", "-t", "C,,", "-n", "run", "-i", str(file))
-    run_program([certutil, *where, *trusted], timeout=_START_S)
 
 
 @contextlib.asynccontextmanager

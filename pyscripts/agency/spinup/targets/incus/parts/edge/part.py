@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from agency.chromium import CERTUTIL_HINT, find_browser
 from agency.clock import Clock
 from agency.instance import Instance
 from agency.secrets import WILDCARD_CERTIFICATE, WILDCARD_CERTIFICATE_KEY, SecretValue
 from agency.spinup.record import Evidence
 from agency.spinup.remote.subject import Entrance
 from agency.spinup.targets.incus.parts import Part, Shop
-from agency.spinup.targets.incus.parts.edge.browser import CERTUTIL_HINT, find_browser
 from agency.spinup.targets.incus.parts.edge.certificate import Certificates, make_certificates
 from agency.spinup.targets.incus.parts.edge.door import CONVERSATION, USER_AGENT, door
 from agency.spinup.targets.incus.parts.edge.login import edge_login
