@@ -46,13 +46,6 @@ UNWRITTEN = (
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     Unwritten(
-        "ci-builtin",
-        "agency.ci.enable",
-        ("recipes", "runner"),
-        "Run the tests that the bridge requested.",
-        flags=("--config",),
-    ),
-    Unwritten(
         "bridge",
         "agency.bridge.enable",
         ("recipes", "bridge"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
+from agency.recipes.engine.commands import run, runner
 from agency.recipes.trying import teardown, try_
 
 
@@ -15,4 +16,6 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
+recipes.add_command(runner)
+recipes.add_command(run)
 add_unwritten(recipes)

@@ -44,13 +44,40 @@ class Ports(_Written):
 
     bridge: Port
     dashboard: Port
+    runner: Port | None = None
+
+
+class RunnerSettings(_Written):
+    """How runs are carried out: the way to the apps, the instance's suites, time limits.
+
+    `through` is the address of Traefik and `ca` what must have signed its certificate; `tests` has
+    a directory of suites for each recipe.
+    """
+
+    through: str = "https://127.0.0.1"
+    ca: Path | None = None
+    tests: Path | None = None
+    deploy_timeout_s: Annotated[int, Field(alias="deployTimeoutSeconds", ge=5, le=7200)] = 900
+    suite_timeout_s: Annotated[int, Field(alias="suiteTimeoutSeconds", ge=5, le=7200)] = 900
+
+
+class EngineSettings(_Written):
+    """An engine of others: its address, and the repository on it that has the pipeline.
+
+    `credential` names the file with its token among the program's credentials.
+    """
+
+    url: str
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+(?:/[\w.-]+)+$", max_length=200)]
+    credential: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "ci-engine-token"
+    branch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "main"
 
 
 class RecipesConfig(_Written):
     """All of it. `state` is the directory that the parts share; `wildcard` names the apps."""
 
     domain: str
-    engine: Literal["builtin", "drone", "woodpecker"]
+    engine: Literal["builtin", "drone", "woodpecker", "gitea-actions"]
     max_tests: Annotated[int, Field(alias="maxTests", ge=1, le=64)]
     build_timeout_minutes: Annotated[int, Field(alias="buildTimeoutMinutes", ge=5, le=1440)]
     recipes: dict[str, RecipeSettings]
@@ -59,6 +86,8 @@ class RecipesConfig(_Written):
     ports: Ports
     wildcard: str
     state: Path
+    runner: RunnerSettings = RunnerSettings()
+    engine_at: Annotated[EngineSettings | None, Field(alias="engineAt")] = None
 
     @property
     def zone(self) -> str:

@@ -108,24 +108,42 @@ def end(
     return one(connection, run) if done.rowcount else None
 
 
-def requeue(connection: Connection, run: str, now_ts: int) -> Run | None:
+def requeue(connection: Connection, run: str, now_ts: int, *, blame: bool = True) -> Run | None:
     """Queue a run again whose engine was killed, at its old place; None if it does not run.
 
     A run that was asked to stop is cancelled, and one that was started too often ends as an error.
+    Without `blame`, as where the engine was asked to end, this start does not count.
     """
     found = one(connection, run)
     if found.state is not RunState.RUNNING:
         return None
     if found.stop_asked_by is not None:
         return end(connection, run, RunState.CANCELLED, now_ts, f"by {found.stop_asked_by}")
-    if found.attempts >= MAX_ATTEMPTS:
+    if blame and found.attempts >= MAX_ATTEMPTS:
         reason = f"its engine was killed {found.attempts} times while it ran"
         return end(connection, run, RunState.ERROR, now_ts, reason)
     connection.execute(
         update(runs)
         .where(runs.c.id == run)
-        .values(state=RunState.QUEUED, started_ts=None, engine_build="", engine_url="")
+        .values(
+            state=RunState.QUEUED,
+            started_ts=None,
+            engine_build="",
+            engine_url="",
+            attempts=runs.c.attempts - int(not blame),
+        )
     )
+    return one(connection, run)
+
+
+def stop(connection: Connection, run: str, by: str, now_ts: int) -> Run | None:
+    """Cancel a queued run, or mark one that runs; None if it has ended or is unknown."""
+    state = connection.execute(select(runs.c.state).where(runs.c.id == run)).scalar()
+    if state == RunState.QUEUED:
+        return end(connection, run, RunState.CANCELLED, now_ts, f"by {by}")
+    if state != RunState.RUNNING:
+        return None
+    connection.execute(update(runs).where(runs.c.id == run).values(stop_asked_by=by))
     return one(connection, run)
 
 
@@ -142,11 +160,8 @@ def ask_to_stop(
         )
         .order_by(runs.c.sequence)
     ).all()
-    for run, state in found:
-        if state == RunState.QUEUED:
-            end(connection, run, RunState.CANCELLED, now_ts, f"by {by}")
-        else:
-            connection.execute(update(runs).where(runs.c.id == run).values(stop_asked_by=by))
+    for run, _ in found:
+        stop(connection, run, by, now_ts)
     return tuple(one(connection, run) for run, _ in found)
 
 

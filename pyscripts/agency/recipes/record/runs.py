@@ -62,9 +62,17 @@ class Runs:
         )
         return await self._write(work)
 
-    async def requeue(self, run: str) -> Run | None:
-        """Queue a run again whose engine was killed; None if it does not run."""
-        return await self._write(partial(queue.requeue, run=run, now_ts=self._now()))
+    async def requeue(self, run: str, *, blame: bool = True) -> Run | None:
+        """Queue a run again whose engine was killed; None if it does not run.
+
+        Without `blame`, as where the engine was asked to end, the start does not count.
+        """
+        work = partial(queue.requeue, run=run, now_ts=self._now(), blame=blame)
+        return await self._write(work)
+
+    async def stop(self, run: str, by: str) -> Run | None:
+        """Cancel a queued run, or mark one that runs; None if it has ended or is unknown."""
+        return await self._write(partial(queue.stop, run=run, by=by, now_ts=self._now()))
 
     async def ask_to_stop(self, project: str, pull_request: int, by: str) -> tuple[Run, ...]:
         """Cancel what is queued of a pull request and mark what runs, for its engine to end."""

@@ -16,6 +16,8 @@ from agency.errors import BadInputError, UsageError
 from agency.programs import Bounds, ProgramError, find_program, run_program
 
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,200}\Z")
+_VIA = re.compile(r"refs/[A-Za-z0-9][A-Za-z0-9._/+-]{0,240}\Z")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _URL = re.compile(
     r"(?:https?|ssh|git|file)://[!-~]{1,500}\Z|[a-z0-9._-]+@[a-z0-9.-]+:[!-~]{1,300}\Z"
 )
@@ -26,10 +28,14 @@ _BOUNDS = Bounds(file_bytes=1024**3)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Place of a recipe: a directory or a URL, and a branch, tag or commit of it."""
+    """Place of a recipe: a directory or a URL, and a branch, tag or commit of it.
+
+    `via` is a further ref of that place, such as `refs/pull/7/head`, which holds the commit.
+    """
 
     place: str
     ref: str | None
+    via: str | None = None
 
     @property
     def directory(self) -> Path | None:
@@ -121,6 +127,8 @@ def fetch(source: Source, target: Path) -> Checkout:
             origin,
             "+refs/heads/*:refs/remotes/origin/*",
         )
+        if source.via is not None and source.ref is not None:
+            return _at_commit(git, target, origin, source.via, source.ref)
         if source.ref is not None or directory is None:
             return _at(git, target, origin, source.ref)
         head = _git(git, directory, "rev-parse", "HEAD").strip()
@@ -144,6 +152,20 @@ def _at(git: str, target: Path, origin: str, ref: str | None) -> Checkout:
         commit = _git(git, target, "rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
     _git(git, target, "checkout", "--quiet", "--detach", commit)
     return Checkout(git, target, commit, modified=False)
+
+
+def _at_commit(git: str, target: Path, origin: str, via: str, commit: str) -> Checkout:
+    """Check out a commit that a ref holds; it may no longer be that ref's last one."""
+    if not _VIA.match(via) or ".." in via or not _COMMIT.match(commit):
+        raise BadInputError(f"not a commit of a ref: {commit[:80]!r} of {via[:80]!r}", where=origin)
+    _git(git, target, "fetch", "--quiet", "--", origin, via)
+    try:
+        found = _git(git, target, "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+    except ProgramError:  # it was replaced there; many forges still give it by its name
+        _git(git, target, "fetch", "--quiet", "--", origin, commit)
+        found = _git(git, target, "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+    _git(git, target, "checkout", "--quiet", "--detach", found)
+    return Checkout(git, target, found, modified=False)
 
 
 def _overlay(git: str, directory: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agency.errors import AgencyError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.naming import app_domain
@@ -87,9 +87,14 @@ def _conduct(
         teardown=teardown,
         artifacts=str(artifacts),
     )
+    write_result(report, artifacts)
+    return report
+
+
+def write_result(report: Report, artifacts: Path) -> None:
+    """Write `result.json`, the last act of a run."""
     document = json.dumps(report.as_dict(), indent=2)
     write_atomically(artifacts / "result.json", f"{document}\n".encode())
-    return report
 
 
 def _stages_and_teardown(
@@ -128,8 +133,11 @@ def _tear_down(
 
 
 def _artifacts(path: Path) -> Path:
+    """Make the directory of a run's results; an engine may have put its log there before."""
+    if (path / "result.json").exists():
+        raise BadInputError("this run has its result already", where=str(path))
     try:
-        (path / "logs").mkdir(parents=True)
+        (path / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PrerequisiteError(
             f"cannot keep results here: {error.strerror}",

@@ -1,0 +1,132 @@
+"""Command `agency recipes run`: one run of the record, from its start to its result.
+
+An engine starts it. It always leaves a `result.json`, also of a recipe that is refused before
+anything is deployed; without one the runner calls the run an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.clock import Clock
+from agency.coopcloud import find_abra
+from agency.docker import DEFAULT_URL
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.recipes.client import parse_route
+from agency.recipes.configuration import RecipesConfig
+from agency.recipes.engine.result import FILE
+from agency.recipes.naming import app_domain
+from agency.recipes.outcome import STAGES, Outcome, StageResult, Teardown
+from agency.recipes.record.run import Run, RunState
+from agency.recipes.record.runs import open_runs
+from agency.recipes.run import places
+from agency.recipes.run.checkout import Source
+from agency.recipes.run.conduct import conduct, write_result
+from agency.recipes.run.prepare import Place, Wanted
+from agency.recipes.run.report import Report
+from agency.recipes.trying import say
+
+PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Directories of the server's runs: what is shown of them, and what is private."""
+
+    artifacts: Path
+    apps: Path
+
+
+def layout(state: Path) -> Layout:
+    """Return the directories below the state of recipe CI."""
+    return Layout(state / "artifacts", state / "apps")
+
+
+def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: Clock) -> Report:
+    """Conduct a run that the record says is running.
+
+    Raises:
+        BadInputError: the record does not say so.
+        PrerequisiteError: the record cannot be read.
+    """
+    found = asyncio.run(_read(config, run, clock))
+    if found is None or found.state is not RunState.RUNNING:
+        raise BadInputError(
+            "the record has no such run that an engine started",
+            where=run,
+            hint="agency recipes queue add starts one; agency recipes try needs no record",
+        )
+    artifacts = layout(config.state).artifacts / run
+    if (artifacts / FILE).exists():
+        raise BadInputError("this run has its result already", where=str(artifacts))
+    began = clock.steady()
+    try:
+        place = _place(config, docker_url or DEFAULT_URL, clock)
+        return conduct(wanted_of(config, found), place, run)
+    except places.RunBusyError:  # its result is the other process's to write
+        raise
+    except AgencyError as error:
+        report = _refused(config, found, error, clock, clock.steady() - began)
+        artifacts.mkdir(parents=True, exist_ok=True)
+        write_result(report, artifacts)
+        return report
+
+
+def wanted_of(config: RecipesConfig, run: Run) -> Wanted:
+    """Make the order for a run; the instance's suites go before the recipe's own."""
+    order, tests = run.order, config.runner.tests
+    suites = tests / order.recipe if tests is not None else None
+    return Wanted(
+        source=Source(order.clone_url, order.commit, order.head_ref),
+        stages=order.stages or STAGES,
+        keep=False,
+        tests=suites if suites is not None and suites.is_dir() else None,
+        pull_request=order.pull_request,
+        zone=config.zone,
+    )
+
+
+def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
+    settings, directories = config.runner, layout(config.state)
+    return Place(
+        abra=find_abra(docker_url, timeout_s=settings.deploy_timeout_s).program,
+        docker_url=docker_url,
+        route=parse_route(settings.through, settings.ca),
+        artifacts=directories.artifacts,
+        runs=directories.apps,
+        deploy_s=settings.deploy_timeout_s,
+        suite_s=settings.suite_timeout_s,
+        clock=clock,
+        say=say,
+    )
+
+
+def _refused(
+    config: RecipesConfig, run: Run, error: AgencyError, clock: Clock, seconds: float
+) -> Report:
+    """Make the report of a run that ended without one: nearly always before its app was there."""
+    ours = isinstance(error, PrerequisiteError)
+    reason = f"{error.where}: {error.message}" if error.where else error.message
+    order, apps = run.order, layout(config.state).apps
+    stage = StageResult(PREPARE, Outcome.ERROR if ours else Outcome.FAIL, seconds, reason)
+    left = tuple(f"app {path.name}" for path in places.directories(apps) if run.id in path.name)
+    return Report(
+        run=run.id,
+        recipe=order.recipe,
+        commit=order.commit,
+        modified=False,
+        domain=app_domain(order.recipe, order.pull_request, run.id, config.zone),
+        abra="",
+        started=clock.now_iso(),
+        seconds=seconds,
+        stages=(stage,),
+        teardown=Teardown(left=left),
+        artifacts=str(layout(config.state).artifacts / run.id),
+    )
+
+
+async def _read(config: RecipesConfig, run: str, clock: Clock) -> Run | None:
+    async with open_runs(config.state, clock) as runs:
+        return await runs.run(run)
