@@ -46,13 +46,6 @@ UNWRITTEN = (
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     Unwritten(
-        "bridge",
-        "agency.bridge.enable",
-        ("recipes", "bridge"),
-        "Take test requests from comments on the forge.",
-        flags=("--config", "--poll-seconds"),
-    ),
-    Unwritten(
         "dashboard",
         "agency.dashboard.enable",
         ("recipes", "dashboard"),

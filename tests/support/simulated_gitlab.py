@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -34,6 +35,7 @@ class SimulatedGitlab:
     awards: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     statuses: list[dict[str, Any]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     ids: int = 100
 
     def next_id(self) -> int:
@@ -57,7 +59,19 @@ class SimulatedGitlab:
         for one in self.requests:
             if one["source_branch"] == branch and one["state"] == "opened":
                 one["sha"] = sha
+                self.version(one)
         return sha
+
+
+    def version(self, request: dict[str, Any]) -> None:
+        """Note a push to a merge request."""
+        noted = {"id": self.next_id(), "head_commit_sha": request["sha"], "created_at": _now()}
+        self.versions.setdefault(request["iid"], []).insert(0, noted)
+        request["updated_at"] = _now()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _refused(status: int, message: str) -> web.Response:
@@ -83,6 +97,9 @@ class _Pages:
             [
                 web.get("/api/v4/user", self.user),
                 web.get("/api/v4/users", self.users),
+                web.get("/api/v4/version", self.version),
+                web.get("/api/v4/groups/{group}/members/all/{n}", self.group_member),
+                web.get(_P + "/merge_requests/{n}/versions", self.read_versions),
                 web.get(_P, self.project),
                 web.get(_P + "/repository/branches/{name}", self.branch),
                 web.get(_P + "/members/all/{n}", self.member),
@@ -152,7 +169,20 @@ class _Pages:
     async def listed(self, request: web.Request) -> web.Response:
         lab = self.lab
         wanted = request.query.get("state", "all")
-        return web.json_response([r for r in lab.requests if wanted in ("all", r["state"])])
+        after = datetime.fromisoformat(request.query.get("updated_after", "2000-01-01T00:00:00Z"))
+        found = [r for r in lab.requests if datetime.fromisoformat(r["updated_at"]) >= after]
+        return web.json_response([r for r in found if wanted in ("all", r["state"])])
+
+    async def version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": "18.0.0"})
+
+    async def group_member(self, request: web.Request) -> web.Response:
+        if request.match_info["group"] != PROJECT.partition("/")[0]:
+            return _refused(404, "404 Group Not Found")
+        return await self.member(request)
+
+    async def read_versions(self, request: web.Request) -> web.Response:
+        return web.json_response(self.lab.versions.get(int(request.match_info["n"]), []))
 
     async def propose(self, request: web.Request) -> web.Response:
         lab = self.lab
@@ -169,8 +199,11 @@ class _Pages:
             "author": lab.who(request),
             "sha": lab.branches[told["source_branch"]],
             "web_url": f"{lab.url}/{PROJECT}/-/merge_requests/{number}",
+            "source_project_id": 3,
+            "target_project_id": 3,
         }
         lab.requests.append(made)
+        lab.version(made)
         return web.json_response(made, status=201)
 
     async def one(self, request: web.Request) -> web.Response:
@@ -193,14 +226,18 @@ class _Pages:
     async def read_notes(self, request: web.Request) -> web.Response:
         lab = self.lab
         key = (request.match_info["kind"], int(request.match_info["n"]))
-        return web.json_response(lab.notes.get(key, []))
+        found = lab.notes.get(key, [])
+        descending = request.query.get("sort") == "desc"
+        return web.json_response(found[::-1] if descending else found)
 
     async def add_note(self, request: web.Request) -> web.Response:
         lab = self.lab
         kind = request.match_info["kind"]
-        _of(lab.requests if kind == "merge_requests" else lab.issues, request)
-        body = (await request.json())["body"]
+        on = _of(lab.requests if kind == "merge_requests" else lab.issues, request)
+        body, now = (await request.json())["body"], _now()
         note = {"id": lab.next_id(), "body": body, "author": lab.who(request), "system": False}
+        note |= {"created_at": now, "updated_at": now}
+        on["updated_at"] = now
         lab.notes.setdefault((kind, int(request.match_info["n"])), []).append(note)
         return web.json_response(note, status=201)
 
@@ -210,7 +247,8 @@ class _Pages:
             if note["id"] == int(request.match_info["note"]):
                 if note["author"]["id"] != lab.who(request)["id"]:
                     return _refused(403, "403 Forbidden")
-                note["body"] = (await request.json())["body"]
+                note |= {"body": (await request.json())["body"], "updated_at": _now()}
+                _of(lab.requests, request)["updated_at"] = note["updated_at"]
                 return web.json_response(note)
         return _refused(404, "404 Not found")
 

@@ -11,9 +11,11 @@ from .contract import HookEvent as HookEvent
 from .contract import Issue as Issue
 from .contract import MergeRequest as MergeRequest
 from .contract import MergeState as MergeState
+from .contract import NewComments as NewComments
 from .contract import NewMergeRequest as NewMergeRequest
 from .contract import Project as Project
 from .contract import Reaction as Reaction
+from .contract import RequestComment as RequestComment
 from .contract import User as User
 from .errors import ForgeError as ForgeError
 from .errors import ForgeUnreachableError as ForgeUnreachableError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -60,7 +61,8 @@ class MergeRequest:
     """Proposed change.
 
     `head_ref` is the ref of the *target* project that holds the newest commit, `head_sha`, also
-    for a change from a fork.
+    for a change from a fork. `from_fork` is there for a branch of another project, `head_gone` if
+    the forge knows that the branch is not there any more.
     """
 
     number: int
@@ -71,15 +73,40 @@ class MergeRequest:
     head_ref: str
     head_sha: str
     web_url: str
+    from_fork: bool = False
+    head_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment on a merge request or an issue."""
+    """A comment on a merge request or an issue. Its moments are those of the forge's clock."""
 
     id: int
     author: User
     text: str
+    created: datetime | None = None
+    updated: datetime | None = None
+
+    @property
+    def edited(self) -> bool:
+        """True unless the forge says that it is as it was made."""
+        return self.created is None or self.created != self.updated
+
+
+@dataclass(frozen=True, slots=True)
+class RequestComment:
+    """A comment, and the number of the merge request that it is on."""
+
+    number: int
+    comment: Comment
+
+
+@dataclass(frozen=True, slots=True)
+class NewComments:
+    """Comments since a moment; `more_since` is the moment to read on from, if there are more."""
+
+    comments: tuple[RequestComment, ...]
+    more_since: datetime | None = None
 
 
 class Reaction(StrEnum):
@@ -197,6 +224,28 @@ class Forge(Protocol):
 
     async def comments(self, project: str, number: int) -> list[Comment]:
         """Read the comments on a merge request, oldest first, without the forge's own notes."""
+
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
+        """Read the comments on merge requests made or edited at `since` or later, oldest first.
+
+        `since` is a moment of the forge's clock (`now`).
+        """
+
+    async def now(self) -> datetime:
+        """Read the forge's clock, in whole seconds."""
+
+    async def is_member(self, group: str, user: User) -> bool:
+        """Return whether an account is a member of an organisation or group, by any way.
+
+        A forge tells that to members. A group that is not there has none. At GitLab, a member is
+        who may write.
+        """
+
+    async def pushed_after(self, project: str, number: int, comment: Comment) -> bool:
+        """Return whether a merge request got commits after a comment on it.
+
+        A push just before the comment may count, too: forges note pushes with a delay.
+        """
 
     async def edit_comment(self, project: str, number: int, comment: int, text: str) -> None:
         """Replace the text of a comment of one's own on a merge request."""

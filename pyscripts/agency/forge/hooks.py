@@ -16,7 +16,7 @@ from typing import Any
 
 from agency.errors import AgencyError
 from agency.forge.contract import Comment, HookEvent, User
-from agency.forge.errors import field_of
+from agency.forge.errors import field_of, moment_of
 
 MAX_BODY = 1024 * 1024
 _GITEA_EVENTS = {
@@ -117,6 +117,8 @@ def _gitea(headers: Mapping[str, str], found: Mapping[str, Any]) -> Told | None:
             field_of(said, int, "id"),
             User(field_of(author, int, "id"), field_of(author, str, "login")),
             field_of(said, str, "body"),
+            moment_of(said, "created_at"),
+            moment_of(said, "updated_at"),
         )
         number = field_of(found, int, "issue", "number")
         return Told(event, project, delivery, field_of(found, str, "action"), number, comment)

@@ -6,6 +6,7 @@ import click
 
 from agency.commandline import add_unwritten
 from agency.recipes.engine.commands import run, runner
+from agency.recipes.bridge.commands import bridge
 from agency.recipes.trying import teardown, try_
 
 
@@ -18,4 +19,5 @@ recipes.add_command(try_)
 recipes.add_command(teardown)
 recipes.add_command(runner)
 recipes.add_command(run)
+recipes.add_command(bridge)
 add_unwritten(recipes)

@@ -73,6 +73,17 @@ class EngineSettings(_Written):
     branch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "main"
 
 
+class BridgeSettings(_Written):
+    """The comment bridge.
+
+    `allow` names accounts that may start runs although they are no members of the repository's
+    owner. A comment that is older than `maxAgeHours` when it is first seen starts none.
+    """
+
+    allow: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = ()
+    max_age_hours: Annotated[int, Field(alias="maxAgeHours", ge=1, le=720)] = 24
+
+
 class RecipesConfig(_Written):
     """All of it. `state` is the directory that the parts share; `wildcard` names the apps."""
 
@@ -88,6 +99,7 @@ class RecipesConfig(_Written):
     state: Path
     runner: RunnerSettings = RunnerSettings()
     engine_at: Annotated[EngineSettings | None, Field(alias="engineAt")] = None
+    bridge: BridgeSettings = BridgeSettings()
 
     @property
     def zone(self) -> str:

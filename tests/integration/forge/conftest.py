@@ -68,6 +68,11 @@ def gitea_place(gitea_server: Gitea) -> Place:
             path = f"/repos/team/app/collaborators/{name}"
             gitea.call("PUT", path, {"permission": power})
 
+    wish = {"name": "core", "permission": "write", "units": ["repo.code", "repo.pulls"]}
+    team = gitea.call("POST", "/orgs/team/teams", wish)["id"]
+    for name in ("bot", "maintainer"):
+        gitea.call("PUT", f"/teams/{team}/members/{name}")
+
     def commit(branch: str, text: str) -> str:
         known = {one["name"] for one in gitea.call("GET", "/repos/team/app/branches")}
         where = {"branch": branch} if branch in known else {"branch": "main", "new_branch": branch}

@@ -183,3 +183,60 @@ async def test_who_does_not_administer_reads_no_hooks(as_whom):
     with pytest.raises(ForgeError) as caught:
         await reader.hooks(PROJECT)
     assert caught.value.status in (401, 403, 404)
+
+
+async def test_comments_since_a_moment_are_read_with_their_request(bot, place, as_whom):
+    _, request = await proposed(place, bot)
+    issue = await bot.open_issue(PROJECT, "An issue", "of its own")
+    developer = await as_whom("developer")
+    early = await developer.comment(PROJECT, request.number, "early")
+    await asyncio.sleep(2.1)
+    now = await bot.now()
+    assert early.created is not None
+    assert abs((now - early.created).total_seconds()) < 30
+    assert not early.edited
+    said = await developer.comment(PROJECT, request.number, "!testme")
+    await developer.comment_issue(PROJECT, issue.number, "!testme")
+
+    async def seen() -> dict[int, tuple[int, str, bool]]:
+        found = await bot.comments_since(PROJECT, now)
+        found = found.comments
+        return {c.comment.id: (c.number, c.comment.text, c.comment.edited) for c in found}
+
+    assert await seen() == {said.id: (request.number, "!testme", False)}
+    await developer.edit_comment(PROJECT, request.number, early.id, "!testme")
+    await bot.react(PROJECT, request.number, said.id, Reaction.SEEN)
+    assert await seen() == {
+        early.id: (request.number, "!testme", True),
+        said.id: (request.number, "!testme", False),
+    }
+
+
+async def test_a_push_after_a_comment_is_told_from_one_before_it(bot, place):
+    branch, request = await proposed(place, bot)
+    place.commit(branch, f"second {request.number}")
+    await asyncio.sleep(1.2)  # Gitea notes a push by and by
+    said = await bot.comment(PROJECT, request.number, "!testme")
+    assert await bot.pushed_after(PROJECT, request.number, said) is False
+    place.commit(branch, f"third {request.number}")
+    async with asyncio.timeout(30):
+        while not await bot.pushed_after(PROJECT, request.number, said):
+            await asyncio.sleep(0.05)
+    assert not (await bot.merge_request(PROJECT, request.number)).from_fork
+
+
+@pytest.mark.parametrize(("name", "member"), [("maintainer", True), ("stranger", False)])
+async def test_a_member_of_the_group_is_told_from_others(place, as_whom, name, member):
+    asked = await as_whom("maintainer")
+    who = await (await as_whom(name)).current_user()
+    assert await asked.is_member("team", who) is member
+    assert await asked.is_member("no-such-group", who) is False
+
+
+async def test_who_is_no_member_is_told_nothing_of_members(place, as_whom):
+    if place.kind == "gitlab":
+        pytest.skip("GitLab tells everybody who sees the group")
+    maintainer = await (await as_whom("maintainer")).current_user()
+    with pytest.raises(ForgeError) as caught:
+        await (await as_whom("stranger")).is_member("team", maintainer)
+    assert caught.value.status == 303

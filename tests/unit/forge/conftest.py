@@ -22,6 +22,7 @@ from agency.forge.gitlab import gitlab_forge
 
 TOKEN = "token-of-bot"
 SHA = "a" * 40
+MADE = {"created_at": "2026-01-01T12:00:00Z", "updated_at": "2026-01-01T12:00:00Z"}
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -85,7 +86,7 @@ def gitlab() -> Simulated:
                 "sha": SHA,
                 "web_url": "https://git.example/team/app/-/merge_requests/5",
             },
-            f"POST {project}/merge_requests/5/notes": {"id": 70, "body": "hé", "author": bot},
+            f"POST {project}/merge_requests/5/notes": {"id": 70, "body": "hé", "author": bot} | MADE,
             f"POST {project}/statuses/{SHA}": {"id": 9, "status": "running"},
         },
     )
@@ -119,7 +120,7 @@ def gitea() -> Simulated:
                 "base": {"ref": "main", "sha": "b" * 40},
                 "html_url": "https://git.example/team/app/pulls/5",
             },
-            f"POST {project}/issues/5/comments": {"id": 70, "body": "hé", "user": bot},
+            f"POST {project}/issues/5/comments": {"id": 70, "body": "hé", "user": bot} | MADE,
             f"POST {project}/statuses/{SHA}": {"id": 9, "status": "pending"},
         },
     )

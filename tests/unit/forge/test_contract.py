@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -57,7 +58,8 @@ async def test_states_have_one_set_of_words(forge, simulated, gitlab, gitea, sta
 
 async def test_a_comment(forge, simulated):
     made = await forge.comment("team/app", 5, "hé")
-    assert made == Comment(70, User(7, "forge-bot"), "hé")
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert made == Comment(70, User(7, "forge-bot"), "hé", noon, noon)
     assert list(simulated.told.values()) == [{"body": "hé"}]
 
 

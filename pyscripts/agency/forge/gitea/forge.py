@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 
 from agency.forge.contract import (
+    MOST,
     Access,
     Comment,
     CommitState,
@@ -25,13 +27,15 @@ from agency.forge.contract import (
     Issue,
     MergeRequest,
     MergeState,
+    NewComments,
     NewMergeRequest,
     Project,
     Reaction,
+    RequestComment,
     User,
     newest_by_name,
 )
-from agency.forge.errors import ForgeError, field_of
+from agency.forge.errors import ForgeError, field_of, moment_of
 from agency.forge.gitea.session import GiteaSession
 
 # Gitea has no word for a check that runs.
@@ -128,6 +132,46 @@ class GiteaForge:
         """Read the comments on a merge request, oldest first, without the forge's own notes."""
         found = await self.api.objects(f"{_repo(project)}/issues/{number}/comments")
         return [_comment(one) for one in found]
+
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
+        """Read the comments on merge requests made or edited at `since` or later, oldest first."""
+        path = f"{_repo(project)}/issues/comments"
+        found = await self.api.objects(path, f"since={_written(since)}")
+        read = [(_number_of(one), one) for one in found]
+        comments = tuple(RequestComment(number, _comment(one)) for number, one in read if number)
+        # Gitea lists by id, so what it did not list was made after the last.
+        cut = len(found) >= MOST
+        return NewComments(comments, moment_of(found[-1], "created_at") if cut else None)
+
+    async def now(self) -> datetime:
+        """Read the forge's clock, in whole seconds."""
+        return await self.api.date("/version")
+
+    async def is_member(self, group: str, user: User) -> bool:
+        """Return whether an account is a member of an organisation.
+
+        Gitea answers with a redirect if the token's user is none, which is raised as an error.
+        """
+        path = f"/orgs/{quote(group, safe='')}/members/{quote(user.name, safe='')}"
+        try:
+            await self.api.done("GET", path)
+        except ForgeError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def pushed_after(self, project: str, number: int, comment: Comment) -> bool:
+        """Return whether a merge request got commits after a comment on it."""
+        if comment.created is None:
+            return True
+        path = f"{_repo(project)}/issues/{number}/timeline"
+        found = await self.api.objects(path, f"since={_written(comment.created)}")
+        # Gitea numbers comments and pushes in one row, by which those of one second are told apart.
+        return any(
+            one.get("type") == "pull_push" and field_of(one, int, "id") > comment.id
+            for one in found
+        )
 
     async def comment(self, project: str, number: int, text: str) -> Comment:
         """Comment on a merge request."""
@@ -233,8 +277,19 @@ def _user(found: Mapping[str, Any]) -> User:
     return User(field_of(found, int, "id"), field_of(found, str, "login"))
 
 
+def _written(moment: datetime) -> str:
+    return quote(moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
+
+
+def _number_of(comment: Mapping[str, Any]) -> int | None:
+    """Return the number of a comment's merge request; None for one on an issue."""
+    last = str(comment.get("pull_request_url") or "").rpartition("/")[2]
+    return int(last) if last.isdecimal() else None
+
+
 def _merge_request(found: Mapping[str, Any]) -> MergeRequest:
     number = field_of(found, int, "number")
+    head = found.get("head") or {}
     open_ = field_of(found, str, "state") == "open"
     closed = MergeState.MERGED if found.get("merged") is True else MergeState.CLOSED
     return MergeRequest(
@@ -246,12 +301,20 @@ def _merge_request(found: Mapping[str, Any]) -> MergeRequest:
         head_ref=f"refs/pull/{number}/head",
         head_sha=field_of(found, str, "head", "sha"),
         web_url=field_of(found, str, "html_url"),
+        from_fork=head.get("repo_id") != (found.get("base") or {}).get("repo_id"),
+        # The name of a branch that is gone is replaced by the request's own ref.
+        head_gone=head.get("repo") is None or head.get("ref") == f"refs/pull/{number}/head",
     )
 
 
 def _comment(found: Mapping[str, Any]) -> Comment:
-    author = _user(found.get("user") or {})
-    return Comment(field_of(found, int, "id"), author, field_of(found, str, "body"))
+    return Comment(
+        field_of(found, int, "id"),
+        _user(found.get("user") or {}),
+        field_of(found, str, "body"),
+        moment_of(found, "created_at"),
+        moment_of(found, "updated_at"),
+    )
 
 
 def _status(found: Mapping[str, Any]) -> CommitStatus:

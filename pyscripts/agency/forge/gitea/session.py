@@ -9,19 +9,21 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from agency.forge.contract import MOST
-from agency.forge.errors import ForgeError, ForgeUnreachableError, objects_of
+from agency.forge.errors import ForgeError, ForgeUnreachableError, date_of, objects_of
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _ATTEMPTS = 4  # in all, where a rate limit says that nothing was done
 _PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 30.0  # who asks for more is told, not waited for
+_Answer = tuple[int, Any, Mapping[str, str]]  # status, value and headers
 _PAGE = 50  # the most that Gitea gives of a list at once, by default
 
 
@@ -33,13 +35,14 @@ class GiteaSession:
     http: aiohttp.ClientSession
     token: str = field(repr=False)
     timeout_s: float = 30.0
+    longest_pause_s: float = _LONGEST_PAUSE_S
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def object(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Make a call that answers with an object."""
-        status, found = await self._call(method, path, body)
+        status, found, _ = await self._call(method, path, body)
         if not isinstance(found, dict):
             where = f"{method} {path}"
             raise ForgeError(f"HTTP {status} without a JSON object", where=where, status=status)
@@ -51,7 +54,7 @@ class GiteaSession:
         page = 1
         while len(found) < MOST:
             where = f"{path}?{query}&page={page}&limit={_PAGE}"
-            _, answer = await self._call("GET", where)
+            _, answer, _ = await self._call("GET", where)
             more = objects_of(answer, f"GET {path}")
             found += more
             if len(more) < _PAGE:
@@ -63,26 +66,28 @@ class GiteaSession:
         """Make a call whose answer says nothing but that it is done."""
         await self._call(method, path, body)
 
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, Any]:
+    async def date(self, path: str) -> datetime:
+        """Make a reading call for the moment at which it is answered, by the forge's clock."""
+        _, _, headers = await self._call("GET", path)
+        return date_of(headers, f"GET {path}")
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> _Answer:
         """Make one call; repeat it after a rate limit."""
         attempt = 1
         while True:
             try:
                 return await self._once(method, path, body)
             except _LimitedError as limited:
-                if attempt == _ATTEMPTS:
-                    raise ForgeError("HTTP 429", where=f"{method} {path}", status=429) from None
                 pause_s = (
                     _PAUSE_S * 2 ** (attempt - 1) if limited.after_s is None else limited.after_s
                 )
-            await self.sleep(min(pause_s, _LONGEST_PAUSE_S))
+                if attempt == _ATTEMPTS or pause_s > self.longest_pause_s:
+                    where, after_s = f"{method} {path}", limited.after_s
+                    raise ForgeError("HTTP 429", where=where, status=429, after_s=after_s) from None
+            await self.sleep(pause_s)
             attempt += 1
 
-    async def _once(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, Any]:
+    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
         try:
             async with self.http.request(
                 method,
@@ -92,7 +97,8 @@ class GiteaSession:
                 timeout=aiohttp.ClientTimeout(total=self.timeout_s),
                 allow_redirects=False,
             ) as response:
-                return _answer(f"{method} {path}", response, await _read(response))
+                status, found = _answer(f"{method} {path}", response, await _read(response))
+                return status, found, response.headers
         except (TimeoutError, aiohttp.ClientError) as error:
             raise ForgeUnreachableError(
                 f"Gitea does not answer: {type(error).__name__}",

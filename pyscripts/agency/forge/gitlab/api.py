@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ import gitlab
 import requests
 
 from agency.errors import PrerequisiteError
-from agency.forge.errors import ForgeError, ForgeUnreachableError
+from agency.forge.errors import ForgeError, ForgeUnreachableError, date_of
 from agency.forge.gitlab.session import TIMEOUT_S, AnswerTooLongError, BoundedSession
 
 _POLL_S = 1.0
@@ -45,6 +46,11 @@ class GitlabApi:
             if error.status == 404:
                 return None
             raise
+
+    def date(self, path: str) -> datetime:
+        """Make a reading call for the moment at which it is answered, by GitLab's clock."""
+        found = self._call("GET", path, lambda: self.client.http_get(path, raw=True))
+        return date_of(getattr(found, "headers", {}), f"GET {path}")
 
     def list(
         self, path: str, query: Mapping[str, Any] | None = None, *, most: int | None = None

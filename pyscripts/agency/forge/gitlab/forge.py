@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -28,13 +29,15 @@ from agency.forge.contract import (
     Issue,
     MergeRequest,
     MergeState,
+    NewComments,
     NewMergeRequest,
     Project,
     Reaction,
+    RequestComment,
     User,
     newest_by_name,
 )
-from agency.forge.errors import ForgeError, field_of
+from agency.forge.errors import ForgeError, field_of, moment_of
 from agency.forge.gitlab.api import GitlabApi, GitlabError
 from agency.forge.gitlab.session import TIMEOUT_S, BoundedSession
 
@@ -116,7 +119,14 @@ class GitlabForge:
         ]
         if len(ids) != 1:
             return Access.NONE
-        path = f"{_project_path(project)}/members/all/{ids[0]}"
+        return await self._access_of(f"{_project_path(project)}/members/all/{ids[0]}")
+
+    async def is_member(self, group: str, user: User) -> bool:
+        """Return whether an account may write in a group, by any way."""
+        path = f"/groups/{quote(group, safe='')}/members/all/{user.id}"
+        return (await self._access_of(path)).covers(Access.WRITE)
+
+    async def _access_of(self, path: str) -> Access:
         found = await asyncio.to_thread(self.api.get, path)
         if found is None or found.get("state", "active") != "active":
             return Access.NONE
@@ -153,9 +163,49 @@ class GitlabForge:
 
     async def comments(self, project: str, number: int) -> list[Comment]:
         """Read the comments on a merge request, oldest first, without the forge's own notes."""
+        return await self._notes(project, number, {"sort": "asc", "order_by": "created_at"})
+
+    async def _notes(self, project: str, number: int, query: Mapping[str, str]) -> list[Comment]:
         path = f"{_project_path(project)}/merge_requests/{number}/notes"
-        found = await self._list(path, {"sort": "asc", "order_by": "created_at"})
+        found = await self._list(path, query)
         return [_comment(one) for one in found if one.get("system") is not True]
+
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
+        """Read the comments on merge requests made or edited at `since` or later, oldest first.
+
+        A note counts as an update of its request, so those are asked for which were updated.
+        """
+        query = {
+            "state": "all",
+            "scope": "all",
+            "updated_after": since.astimezone(UTC).isoformat(timespec="seconds"),
+            "order_by": "updated_at",
+            "sort": "asc",
+        }
+        newest = {"sort": "desc", "order_by": "updated_at"}
+        found: list[RequestComment] = []
+        for one in await self._list(f"{_project_path(project)}/merge_requests", query):
+            number = field_of(one, int, "iid")
+            found += [
+                RequestComment(number, each)
+                for each in await self._notes(project, number, newest)
+                if each.updated is not None and each.updated >= since
+            ]
+        found.sort(key=lambda each: each.comment.id)
+        cut = len(found) > MOST
+        return NewComments(tuple(found[:MOST]), found[MOST].comment.created if cut else None)
+
+    async def now(self) -> datetime:
+        """Read the forge's clock, in whole seconds."""
+        return await asyncio.to_thread(self.api.date, "/version")
+
+    async def pushed_after(self, project: str, number: int, comment: Comment) -> bool:
+        """Return whether a merge request got commits after a comment on it."""
+        if comment.created is None:
+            return True
+        path = f"{_project_path(project)}/merge_requests/{number}/versions"
+        found = await self._list(path)
+        return any(moment_of(one, "created_at") > comment.created for one in found)
 
     async def comment(self, project: str, number: int, text: str) -> Comment:
         """Comment on a merge request."""
@@ -287,12 +337,19 @@ def _merge_request(found: Mapping[str, Any], project: str) -> MergeRequest:
         head_ref=f"refs/merge-requests/{number}/head",
         head_sha=field_of(found, str, "sha"),
         web_url=field_of(found, str, "web_url"),
+        from_fork=found.get("source_project_id") != found.get("target_project_id"),
+        head_gone=found.get("source_project_id") is None and "target_project_id" in found,
     )
 
 
 def _comment(found: Mapping[str, Any]) -> Comment:
-    author = _user(found.get("author") or {})
-    return Comment(field_of(found, int, "id"), author, field_of(found, str, "body"))
+    return Comment(
+        field_of(found, int, "id"),
+        _user(found.get("author") or {}),
+        field_of(found, str, "body"),
+        moment_of(found, "created_at"),
+        moment_of(found, "updated_at"),
+    )
 
 
 def _status(found: Mapping[str, Any]) -> CommitStatus:

@@ -7,7 +7,7 @@ dashboard ── latest, of_recipe └──────┘
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,14 @@ class Runs:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
+        """Write in one transaction with the record: `queue` has its statements."""
+        return await self._write(work)
+
+    async def view(self, work: Callable[[Connection], T]) -> T:
+        """Read what a part keeps beside the record."""
+        return await self._read(work)
 
     async def add(self, order: Order, run: str) -> Added:
         """Queue a run with the id `run`, unless the order's comment has one.
@@ -98,9 +106,16 @@ class Runs:
         change = update(runs).where(runs.c.id == run).values(values)
         await self._write(lambda connection: connection.execute(change).rowcount)
 
-    async def untold(self, limit: int = 50) -> tuple[Run, ...]:
-        """Read the runs whose state the forge was not told, oldest first."""
-        wanted = select(runs).where(runs.c.told != runs.c.state).order_by(runs.c.sequence)
+    async def untold(self, limit: int = 50, besides: Collection[str] = ()) -> tuple[Run, ...]:
+        """Read the runs whose state the forge was not told, oldest first.
+
+        Those of the projects `besides` are left out.
+        """
+        wanted = (
+            select(runs)
+            .where(runs.c.told != runs.c.state, runs.c.project.not_in(list(besides)))
+            .order_by(runs.c.sequence)
+        )
         return await self._select(wanted.limit(min(limit, MOST)))
 
     async def run(self, run: str) -> Run | None:

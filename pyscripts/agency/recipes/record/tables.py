@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from agency.store import Schema
 
-SCHEMA = Schema("agency.recipes.record:migrations", ("0001",))
+SCHEMA = Schema("agency.recipes.record:migrations", ("0001", "0002"))
 
 metadata = sa.MetaData()
 
@@ -40,5 +40,29 @@ runs = sa.Table(
     sa.UniqueConstraint("project", "comment"),
     sqlite_autoincrement=True,
 )
+# Memory of the comment bridge. Moments are of the forge's clock, in seconds since the epoch.
+looks = sa.Table(
+    "bridge_looks",
+    metadata,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("first_s", sa.BigInteger, nullable=False),
+    sa.Column("cursor_s", sa.BigInteger, nullable=False),
+)
+
+comments = sa.Table(
+    "bridge_comments",
+    metadata,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("comment", sa.BigInteger, primary_key=True),
+    sa.Column("pull_request", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.String(255), nullable=False),
+    sa.Column("created_s", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("run", sa.String(16)),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("reply", sa.Text, nullable=False, server_default=""),
+    sa.Column("state", sa.String(16), nullable=False),
+)
+sa.Index("bridge_comments_by_state", comments.c.state, comments.c.project)
 sa.Index("runs_by_state", runs.c.state, runs.c.sequence)
 sa.Index("runs_by_recipe", runs.c.recipe, runs.c.sequence)

@@ -1,0 +1,1 @@
+"""Words of the bridge: what a comment asks for, and what it is answered. Pure."""
