@@ -12,6 +12,7 @@ from benchmarks import (
     audit,
     chat,
     crowd,
+    dashboard,
     flood,
     gateway,
     guest,
@@ -39,6 +40,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "models": models.rows,
     "working": working.rows,
     "crowd": crowd.rows,
+    "dashboard": dashboard.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

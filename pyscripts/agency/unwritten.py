@@ -46,13 +46,6 @@ UNWRITTEN = (
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     Unwritten(
-        "dashboard",
-        "agency.dashboard.enable",
-        ("recipes", "dashboard"),
-        "Serve runs and their results as web pages.",
-        flags=("--config", "--retention-days"),
-    ),
-    Unwritten(
         "sandbox",
         "agency.sandbox.enable",
         ("sandbox", "serve"),

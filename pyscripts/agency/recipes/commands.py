@@ -7,6 +7,7 @@ import click
 from agency.commandline import add_unwritten
 from agency.recipes.engine.commands import run, runner
 from agency.recipes.bridge.commands import bridge
+from agency.recipes.dashboard.command import dashboard
 from agency.recipes.trying import teardown, try_
 
 
@@ -20,4 +21,5 @@ recipes.add_command(teardown)
 recipes.add_command(runner)
 recipes.add_command(run)
 recipes.add_command(bridge)
+recipes.add_command(dashboard)
 add_unwritten(recipes)

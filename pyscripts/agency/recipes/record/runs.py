@@ -2,7 +2,7 @@
 
 bridge ── add, ask_to_stop ──▶ ┌──────┐ ◀── take, end, requeue ── engine
        ── untold, told ──────▶ │ runs │
-dashboard ── latest, of_recipe └──────┘
+dashboard ── listed           └──────┘
 """
 
 from __future__ import annotations
@@ -143,6 +143,10 @@ class Runs:
         return await self._select(
             select(runs).where(runs.c.sequence.in_(newest)).order_by(runs.c.recipe)
         )
+
+    async def listed(self, ask: Callable[[Connection], T]) -> T:
+        """Read a list of `record.history`, which has no run's result."""
+        return await self._read(ask)
 
     async def counts(self) -> dict[RunState, int]:
         """Count the runs of each state."""
