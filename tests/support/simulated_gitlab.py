@@ -62,7 +62,6 @@ class SimulatedGitlab:
                 self.version(one)
         return sha
 
-
     def version(self, request: dict[str, Any]) -> None:
         """Note a push to a merge request."""
         noted = {"id": self.next_id(), "head_commit_sha": request["sha"], "created_at": _now()}

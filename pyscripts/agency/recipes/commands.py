@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
-from agency.recipes.engine.commands import run, runner
 from agency.recipes.bridge.commands import bridge
 from agency.recipes.dashboard.command import dashboard
+from agency.recipes.engine.commands import run, runner
 from agency.recipes.trying import teardown, try_
 
 

@@ -86,7 +86,8 @@ def gitlab() -> Simulated:
                 "sha": SHA,
                 "web_url": "https://git.example/team/app/-/merge_requests/5",
             },
-            f"POST {project}/merge_requests/5/notes": {"id": 70, "body": "hé", "author": bot} | MADE,
+            f"POST {project}/merge_requests/5/notes": {"id": 70, "body": "hé", "author": bot}
+            | MADE,
             f"POST {project}/statuses/{SHA}": {"id": 9, "status": "running"},
         },
     )

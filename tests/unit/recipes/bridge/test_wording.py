@@ -145,5 +145,7 @@ def test_a_comment_is_bounded(reason: str, name: str) -> None:
 
 
 def test_stop_names_what_it_stops() -> None:
-    assert "[r00000001](https://ci.example.org/runs/r00000001)" in stop_reply([RUN], "ci.example.org")
+    assert "[r00000001](https://ci.example.org/runs/r00000001)" in stop_reply(
+        [RUN], "ci.example.org"
+    )
     assert "Nothing" in stop_reply([], "ci.example.org")
