@@ -1,4 +1,4 @@
-# The engine that the agency brings: its own queue, and runs in scopes of their own.
+# The engine that the agency brings: the queue of the record, and a child process a run.
 {
   config,
   lib,
@@ -9,6 +9,7 @@ let
   cfg = config.agency.ci;
   agency = config.agency;
   credentials = "registry-credentials";
+  inherit ((import ../lib { inherit lib; })) naming;
   common = import ../lib/recipes-unit.nix { inherit lib config; };
 in
 {
@@ -32,7 +33,15 @@ in
       serviceConfig = common.serviceConfig // {
         SupplementaryGroups = [ agency.swarm.dockerGroup ];
         MemoryMax = cfg.memoryMax;
+        # It asks its runs for their teardown; what a run started dies with the unit.
+        KillMode = "mixed";
+        TimeoutStopSec = "6min";
       };
+    };
+    # It says nothing secret, but nobody else shall answer Prometheus.
+    agency.heldPorts.runner = {
+      user = common.serviceConfig.User;
+      uid = naming.serviceUids.recipes;
     };
     agency.secrets.${credentials}.consumers = [ "agency-runner.service" ];
     systemd.services.agency-runner.serviceConfig.LoadCredential =

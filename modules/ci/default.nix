@@ -8,6 +8,7 @@
   ...
 }:
 let
+  inherit (lib) types;
   opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.ci;
   agency = config.agency;
@@ -18,10 +19,16 @@ let
     inherit (agency.instance.facts) recipes;
     forge = { inherit (agency.forge) kind url; };
     hosts = { inherit (agency.instance.facts.names.hosts) bridge dashboard; };
-    ports = { inherit (agency.ports) bridge dashboard; };
+    ports = { inherit (agency.ports) bridge dashboard runner; };
     wildcard = agency.traefik.wildcard;
     state = "/var/lib/agency-recipes";
+    runner = {
+      through = "https://127.0.0.1:${toString agency.ports.traefik}";
+      ca = cfg.authority;
+      tests = if lib.pathExists suites then "${suites}" else null;
+    };
   };
+  suites = agency.instance.directory + "/tests/recipes";
 in
 {
   imports = [
@@ -51,6 +58,9 @@ in
       opt.between 1 64 (facts.maxTests or 2) "Runs at a time. Further ones wait."
       // opt.md "services.ci.maxTests of the instance";
     buildTimeoutMinutes = opt.between 5 1440 60 "Minutes after which a run is ended, whatever it does.";
+    authority =
+      opt.nullOr types.path
+        "Certificate of the authority that signed Traefik's, where it is none that everybody trusts.";
     memoryMax = opt.str "2G" "Most memory of what runs the tests; the apps under test are services of the swarm.";
   };
 

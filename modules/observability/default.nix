@@ -148,6 +148,9 @@ in
       ++ lib.optional cfg.grafana (job "grafana" [ ports.grafana ])
       ++ lib.optional agency.edge.enable (probe "certificate" { edge = local 443; })
       ++ lib.optional agency.control.enable (job "control" [ ports.control ])
+      ++ lib.optional (agency.ci.enable && agency.ci.engine == "builtin") (
+        job "runner" [ ports.runner ]
+      )
       ++ lib.optional agency.matrix.enable (
         job "synapse" [ ports.synapse-metrics ] // { metrics_path = "/_synapse/metrics"; }
       )

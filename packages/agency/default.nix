@@ -75,7 +75,8 @@ let
   };
 
   environment = python3.withPackages (
-    packages: [ module ] ++ lib.optional withSynapse (packages.toPythonModule matrix-synapse-unwrapped)
+    # pytest runs the suites of recipes; no other part needs it.
+    packages: [ module packages.pytest ] ++ lib.optional withSynapse (packages.toPythonModule matrix-synapse-unwrapped)
   );
   arguments = [
     "--suffix PATH : ${lib.makeBinPath programs}"

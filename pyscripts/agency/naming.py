@@ -74,6 +74,7 @@ SERVICE_PORTS = {
     "oidc-provider": 8026,
     "alertmanager": 8027,
     "models": 8028,
+    "runner": 8029,
     "traefik-http": 8080,
     "traefik": 8443,
 }

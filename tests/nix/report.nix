@@ -84,6 +84,7 @@ let
       )
       ++ [ (builtins.toJSON config.services.matrix-synapse.settings) ];
     control = config.environment.etc."agency/control.json".text;
+    recipes = config.environment.etc."agency/recipes.json".text or null;
     synapse = {
       inherit (config.services.matrix-synapse) extras;
       oidc = config.agency.issuedFiles."matrix-oidc.yaml".content;

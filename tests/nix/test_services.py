@@ -341,6 +341,7 @@ NOT_TOLD = {
     "process-exporter",
     "blackbox-exporter",
     "oidc-provider",  # of a throwaway machine, on which nobody else is
+    "runner",  # numbers alone
 }
 
 

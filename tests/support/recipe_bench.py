@@ -142,6 +142,19 @@ class Bench:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
+    def serving(self, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """`agency recipes runner`, which is killed at the end of the block."""
+        words = [sys.executable, "-m", "agency", "recipes", "runner", f"--config={config}"]
+        inside = ["nsenter", f"--net=/proc/{self.engine.pid}/ns/net", "--"]
+        with (self.place / "runner.log").open("ab") as log:
+            process = subprocess.Popen([*inside, *words], env=self.environment, stderr=log)
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    @contextmanager
     def started(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """A run that goes on during the block, and is killed at its end."""
         process = subprocess.Popen(

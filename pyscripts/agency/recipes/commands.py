@@ -7,7 +7,8 @@ import click
 from agency.commandline import add_unwritten
 from agency.recipes.bridge.commands import bridge
 from agency.recipes.dashboard.command import dashboard
-from agency.recipes.engine.commands import run, runner
+from agency.recipes.engine.commands import pipeline, run, runner
+from agency.recipes.engine.queue_commands import queue
 from agency.recipes.trying import teardown, try_
 
 
@@ -22,4 +23,6 @@ recipes.add_command(runner)
 recipes.add_command(run)
 recipes.add_command(bridge)
 recipes.add_command(dashboard)
+recipes.add_command(pipeline)
+recipes.add_command(queue)
 add_unwritten(recipes)

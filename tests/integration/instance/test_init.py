@@ -89,7 +89,6 @@ def test_json_tells_what_is_missing_and_where_it_goes(
 ) -> None:
     root = tmp_path / "big"
     flags = ("--enable", "gitlab", "--enable", "k3s", "--enable", "ci")
-    flags += ("--preview", "ci-builtin")
     assert agency("init", root, *FLAGS, *flags, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     missing = {entry["name"]: entry for entry in document["secretsMissing"]}
@@ -131,7 +130,7 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
 
 @pytest.mark.parametrize(
     ("service", "feature"),
-    [("bridge", "bridge"), ("dashboard", "dashboard"), ("ci", "ci-builtin")],
+    [("bridge", "bridge"), ("dashboard", "dashboard")],
 )
 def test_what_has_no_program_yet_needs_preview(
     tmp_path: Path,
@@ -149,10 +148,8 @@ def test_what_has_no_program_yet_needs_preview(
     assert not root.exists()
     assert not list(own_state.rglob("*.key"))
 
-    previews = dict.fromkeys((feature, "ci-builtin"))
-    flags = [word for one in previews for word in ("--preview", one)]
-    assert agency("init", root, *FLAGS, "--enable", service, *flags) == 0
-    assert load_instance(root).instance.preview == list(previews)
+    assert agency("init", root, *FLAGS, "--enable", service, "--preview", feature) == 0
+    assert load_instance(root).instance.preview == [feature]
     said = capsys.readouterr().err
     assert "swarm is on too: ci needs it, as a run deploys" in said
     assert "ci needs a forge: turn gitlab on too, or set agency.forge.url" in said

@@ -163,6 +163,7 @@ in
         ];
       }
       // on agency.bridge.enable { "agency-bridge.service" = [ agency.ports.bridge ]; }
+      // on (agency.units ? agency-runner) { "agency-runner.service" = [ agency.ports.runner ]; }
       // on agency.dashboard.enable { "agency-dashboard.service" = [ agency.ports.dashboard ]; }
       // on agency.traefik.enable {
         "agency-reconcile-traefik.service" = [

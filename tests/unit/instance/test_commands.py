@@ -58,7 +58,6 @@ def test_check_reports_a_stale_render(
     [
         ("bridge: {enable: true}\n  ci: {enable: true}", "bridge"),
         ("dashboard: {enable: true}\n  ci: {enable: true}", "dashboard"),
-        ("ci: {enable: true}", "ci-builtin"),
     ],
 )
 def test_check_refuses_an_unwritten_feature_without_preview(
@@ -73,13 +72,16 @@ def test_check_refuses_an_unwritten_feature_without_preview(
     assert "instance.yaml:14: services." in line
     assert f"list {feature} under preview" in line
 
-    write(f"{text}preview: [{feature}, ci-builtin]\n")
+    write(f"{text}preview: [{feature}]\n")
     agency("render", root)
     assert agency("check", root) == 0
 
 
-def test_engine_with_its_own_program_needs_no_preview(write: Write, good: str) -> None:
-    text = f"{good}services:\n  ci: {{enable: true, engine: woodpecker}}\n{NEEDED}"
+@pytest.mark.parametrize("engine", ["builtin", "woodpecker"])
+def test_an_engine_that_has_its_program_needs_no_preview(
+    write: Write, good: str, engine: str
+) -> None:
+    text = f"{good}services:\n  ci: {{enable: true, engine: {engine}}}\n{NEEDED}"
     root = str(write(text))
     agency("render", root)
     assert agency("check", root) == 0

@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from agency.errors import BadInputError, UsageError
-from agency.recipes.run.checkout import fetch, parse_source
+from agency.recipes.run.checkout import Source, fetch, parse_source
 
 
 def git(place, *words):
@@ -122,3 +122,34 @@ def test_a_reference_with_a_command_in_it_is_refused(repository):
 def test_a_reference_that_is_not_there_is_said(repository, tmp_path):
     with pytest.raises(BadInputError, match="cannot be fetched"):
         fetched(f"{repository}@nobody", tmp_path)
+
+
+def test_a_commit_of_a_pull_request_is_found_by_the_ref_that_holds_it(repository, tmp_path):
+    """No branch has it: it came from a fork, and was replaced there by a newer one."""
+    git(repository, "checkout", "-q", "--detach")
+    commits = []
+    for text in ("first try", "second try"):
+        (repository / "compose.yml").write_text(text)
+        git(repository, "commit", "-q", "-a", "-m", text)
+        commits.append(git(repository, "rev-parse", "HEAD"))
+    git(repository, "update-ref", "refs/pull/7/head", commits[1])
+    git(repository, "checkout", "-q", "main")
+    source = Source(f"file://{repository}", commits[0], "refs/pull/7/head")
+    found = fetch(source, tmp_path / "target")
+    assert found.commit == commits[0]
+    assert (found.directory / "compose.yml").read_text() == "first try"
+    assert found.tags() == ("1.0.0+1",)
+
+
+@pytest.mark.parametrize(
+    ("commit", "via"),
+    [
+        ("e" * 40, "refs/pull/7/head"),
+        ("main", "refs/heads/main"),
+        ("e" * 40, "--upload-pack=sh"),
+        ("e" * 40, "refs/heads/../../x"),
+    ],
+)
+def test_a_commit_that_is_not_there_is_told(repository, tmp_path, commit, via):
+    with pytest.raises(BadInputError):
+        fetch(Source(f"file://{repository}", commit, via), tmp_path / "target")

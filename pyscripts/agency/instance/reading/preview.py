@@ -28,5 +28,3 @@ def _turned_on(instance: Instance) -> Iterator[tuple[Loc, str]]:
         yield ("services", "bridge"), "bridge"
     if services.dashboard.enable:
         yield ("services", "dashboard"), "dashboard"
-    if services.ci.enable and services.ci.engine == "builtin":
-        yield ("services", "ci"), "ci-builtin"

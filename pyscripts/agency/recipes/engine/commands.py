@@ -58,8 +58,41 @@ def run(run: str, config: Path, as_json: bool) -> None:
 
     if not is_run_id(run):
         raise UsageError(f"not the id of a run: {run[:40]!r}", hint="such as r0123abcd")
+    _mark(run)
     report = perform_run(read_config(config), run, os.environ.get("DOCKER_HOST"), Clock())
     emit(report.as_dict(), as_json=as_json, human=lambda out: out.print("\n".join(report.lines())))
     code = exit_code(report.outcome)
     if code:
         raise click.exceptions.Exit(int(code))
+
+
+def _mark(run: str) -> None:
+    """Carry the run's marker, by which it is found and ended; an engine of ours gave it already.
+
+    The environment that others see of a process is that of its last exec.
+    """
+    import os
+    import sys
+
+    from agency.children import MARKER_VARIABLE, marked_environment
+
+    marked = marked_environment(run)
+    if os.environ.get(MARKER_VARIABLE) == marked[MARKER_VARIABLE]:
+        return
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **marked})  # noqa: S606
+
+
+@click.command()
+@click.argument("engine", type=click.Choice(["drone", "woodpecker", "gitea-actions"]))
+@config_option
+@json_option
+def pipeline(engine: str, config: Path, as_json: bool) -> None:
+    """Print the pipeline file of ENGINE, for the repository that starts runs there."""
+    from agency.recipes.configuration import read_config
+    from agency.recipes.engine.remote.pipeline import FILES
+    from agency.recipes.engine.remote.pipeline import pipeline as write
+
+    read = read_config(config)
+    text = write(engine, read.max_tests, read.build_timeout_minutes)
+    told = {"file": FILES[engine], "text": text}
+    emit(told, as_json=as_json, human=lambda out: out.print(text, end=""))

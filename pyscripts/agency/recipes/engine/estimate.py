@@ -46,7 +46,8 @@ def places(
     found: dict[str, Place] = {}
     slots = [0.0] * max(capacity - len(running), 0)
     for run in running:
-        spent = max(0, now_ts - (run.started_ts or now_ts)) / 1000
+        began = now_ts if run.started_ts is None else run.started_ts
+        spent = max(0, now_ts - began) / 1000
         left = max(0.0, usual.get(run.order.recipe, UNKNOWN_S) - spent)
         found[run.id] = Place(0, 0.0, left)
         slots.append(left)

@@ -20,6 +20,7 @@ from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.builtin import BuiltinEngine, Site, child_environment
 from agency.recipes.engine.numbers import CONTENT_TYPE, metrics
 from agency.recipes.engine.port import Engine
+from agency.recipes.engine.remote.making import make_remote
 from agency.recipes.engine.runner import Bounds, Runner
 from agency.recipes.engine.single import layout
 from agency.recipes.record.runs import Runs, open_runs
@@ -87,9 +88,7 @@ async def running(
         yield runner
 
 
-def make_engine(
-    config: RecipesConfig, command: Command, docker_url: str, clock: Clock
-) -> Engine:
+def make_engine(config: RecipesConfig, command: Command, docker_url: str, clock: Clock) -> Engine:
     """Make the engine that the configuration names."""
     places = layout(config.state)
 
@@ -97,6 +96,8 @@ def make_engine(
         swarm = Swarm(docker_url, clock)
         janitor.reap(places.apps, swarm, docker_url, lambda text: _log.info("%s", text))
 
+    if config.engine != "builtin":
+        return make_remote(config, reap)
     return BuiltinEngine(
         Site(
             command=command,

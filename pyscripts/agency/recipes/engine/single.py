@@ -58,6 +58,8 @@ def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: 
             where=run,
             hint="agency recipes queue add starts one; agency recipes try needs no record",
         )
+    if found.stop_asked_by is not None:
+        raise BadInputError(f"it is to stop, by {found.stop_asked_by}", where=run)
     artifacts = layout(config.state).artifacts / run
     if (artifacts / FILE).exists():
         raise BadInputError("this run has its result already", where=str(artifacts))

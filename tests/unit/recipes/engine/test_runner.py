@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 from recipe_engines import (
-    FakeEngine, Fate, Hands, KilledError, World, cancel_all, in_memory, mortal_runner, order,
+    FakeEngine,
+    Fate,
+    Hands,
+    KilledError,
+    World,
+    cancel_all,
+    in_memory,
+    mortal_runner,
+    order,
 )  # fmt: skip
 
 from agency.recipes.engine.port import EngineError, EngineRefusedError, Phase
@@ -68,7 +76,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 async def _whole_life(desk: Desk, first: int, calls: int, after: bool) -> bool:
-    """Three runs: one passes, one fails, one is stopped. Killed at a call; True if it came to it."""
+    """Three runs: one passes, one fails, one is stopped. True if it was killed at that call."""
     runs = [await desk.add(first + n) for n in range(3)]
     passes, fails, stops = (run.id for run in runs)
     desk.fate.calls_left, desk.fate.after = calls, after

@@ -12,7 +12,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from recipe_engines import (
-    FakeEngine, Fate, Hands, KilledError, World, cancel_all, in_memory, mortal_runner, order,
+    FakeEngine,
+    Fate,
+    Hands,
+    KilledError,
+    World,
+    cancel_all,
+    in_memory,
+    mortal_runner,
+    order,
 )  # fmt: skip
 
 from agency.recipes.engine.port import EngineError
