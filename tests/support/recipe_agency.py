@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -169,11 +168,11 @@ def recipe_agency(bench: Bench, gitea: Gitea, place: Path) -> Iterator[RecipeAge
         yield made
     finally:
         made.stop()
-        assert not [pid for pid in os.listdir("/proc") if _is_of(pid, str(made.config))]
+        assert not [one for one in Path("/proc").glob("[0-9]*") if _is_of(one, made.config)]
 
 
-def _is_of(pid: str, config: str) -> bool:
+def _is_of(process: Path, config: Path) -> bool:
     try:
-        return config.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return str(config).encode() in (process / "cmdline").read_bytes()
     except OSError:
         return False

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import requests
 import running_gitea
 from docker_engine import Engine
 from network_of import network_of
@@ -19,6 +21,7 @@ from recipe_bench import Bench
 from agency.recipes.outcome import STAGES
 
 pytestmark = [pytest.mark.forge, pytest.mark.timeout(900)]
+OBSERVABILITY = Path(__file__).parents[3] / "modules/observability"
 TAKEN_S = 60  # from a comment to its run, the promise of docs/recipes-server.md
 
 
@@ -31,9 +34,12 @@ def agency(swarm: Engine, bench: Bench, tmp_path) -> Iterator[RecipeAgency]:
     place = tmp_path / "agency"
     place.mkdir()
     # The swarm has a network of its own, and so have all who talk to its apps.
-    with network_of(swarm.pid), running_gitea.running() as gitea:
-        with recipe_agency(bench, gitea, place) as made:
-            yield made
+    with (
+        network_of(swarm.pid),
+        running_gitea.running() as gitea,
+        recipe_agency(bench, gitea, place) as made,
+    ):
+        yield made
 
 
 def run_of(agency: RecipeAgency, number: int) -> str:
@@ -43,6 +49,22 @@ def run_of(agency: RecipeAgency, number: int) -> str:
         lambda: link.search("\n".join(agency.told(number))), "answer with a link", TAKEN_S
     )
     return str(found[1])
+
+
+def asked_metrics() -> set[str]:
+    """Return the metrics that the dashboard and the alerts about recipe CI ask for."""
+    texts = [(OBSERVABILITY / name).read_text() for name in ("dashboards/agency-recipes.json",)]
+    texts.append((OBSERVABILITY / "alerts.yml").read_text())
+    return set(re.findall(r"agency_(?:recipes|bridge)_[a-z_]+", " ".join(texts)))
+
+
+def shown_metrics(agency: RecipeAgency) -> set[str]:
+    """Return the metrics that the programs show."""
+    pages = [
+        requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        for port in agency.ports.values()
+    ]
+    return set(re.findall(r"^agency_[a-z_]+", "\n".join(pages), flags=re.MULTILINE))
 
 
 def ended(agency: RecipeAgency, commit: str) -> str:
@@ -91,4 +113,5 @@ def test_a_maintainer_breaks_a_recipe_sees_why_and_mends_it(agency: RecipeAgency
     assert set(stages) == set(STAGES)
     assert (stages["install"], stages["upgrade"], stages["backup"]) == ("pass",) * 3
     assert "passed" in agency.page("/recipes/static-site/badge.svg").text
+    assert asked_metrics() - shown_metrics(agency) == set()
     assert bench.engine.cli("stack", "ls", "--format", "{{.Name}}") == "", "nothing is left"
