@@ -28,7 +28,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
   mutation mutation-sample coverage-properties \
-  check-nix test-docker test-recipes agent-image test-forge test-s3 test-agents-own test-agents \
+  check-nix test-docker test-recipes test-recipes-way agent-image test-forge test-s3 test-agents-own test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -58,12 +58,17 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker recipes
-	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough" tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough and not forge" tests/integration
 
 test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm (root; Debian)
 	@$(PYTHON) tools/setup.py docker recipes
 	@$(PYTHON) tools/recipe_programs.py
 	AGENCY_REQUIRE_DOCKER=1 pytest tests/integration/recipes tests/unit/recipes
+
+test-recipes-way: setup-dev ## Test recipe CI from a comment on a real forge to its verdict (root; Debian)
+	@$(PYTHON) tools/gitea.py
+	@$(PYTHON) tools/setup.py docker recipes
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest -m "docker and forge" tests/integration/recipes
 
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
 	@$(PYTHON) tools/gitea.py

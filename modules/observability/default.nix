@@ -150,6 +150,7 @@ in
       ++ lib.optional agency.control.enable (job "control" [ ports.control ])
       ++ lib.optional agency.bridge.enable (job "bridge" [ ports.bridge ])
       ++ lib.optional (agency.ci.enable && agency.ci.engine == "builtin") (job "runner" [ ports.runner ])
+      ++ lib.optional agency.dashboard.enable (job "dashboard" [ ports.dashboard ])
       ++ lib.optional agency.matrix.enable (
         job "synapse" [ ports.synapse-metrics ] // { metrics_path = "/_synapse/metrics"; }
       )

@@ -24,7 +24,9 @@ EXPORTERS = (
     "ALERTS",
     "agency_audit_",
     "agency_backup_",
+    "agency_bridge_",
     "agency_control_",
+    "agency_recipes_",
     "alertmanager_",
     "namedprocess_",
     "node_",
@@ -135,6 +137,17 @@ def test_the_rules_fire_on_trouble_and_not_without(tmp_path: Path) -> None:
         'namedprocess_namegroup_num_procs{groupname="agent-pm"}': "10x10 250x10",
         'namedprocess_namegroup_num_procs{groupname="root"}': "900x20",
     }
+    runner = {"job": "runner", "instance": "127.0.0.1:8111"}
+    of_runner = ",".join(f'{key}="{value}"' for key, value in runner.items())
+    bridge = {"job": "bridge", "instance": "127.0.0.1:8112"}
+    of_bridge = ",".join(f'{key}="{value}"' for key, value in bridge.items())
+    series |= {
+        f"agency_recipes_queue_depth{{{of_runner}}}": "3x30",
+        f'agency_recipes_runs{{state="running",{of_runner}}}': "2x10 0x20",
+        f'agency_recipes_ended_total{{outcome="error",{of_runner}}}': "0x10 9x20",
+        f"agency_recipes_engine_faults_total{{{of_runner}}}": "0x10 9x20",
+        f"agency_bridge_last_look_age_seconds{{{of_bridge}}}": "20x10 700x20",
+    }
     unit = {"name": "agency-control.service", "state": "failed"}
     cases = [
         silent("ServiceDoesNotAnswer", "10m"),
@@ -146,19 +159,30 @@ def test_the_rules_fire_on_trouble_and_not_without(tmp_path: Path) -> None:
         fires("CertificateEnds", "17d", service="edge"),
         silent("AgentHasManyProcesses", "10m"),
         fires("AgentHasManyProcesses", "20m", groupname="agent-pm"),
+        silent("RecipeRunsWait", "10m"),
+        fires("RecipeRunsWait", "25m", **runner),
+        silent("RecipeRunsEndInErrors", "10m"),
+        fires("RecipeRunsEndInErrors", "15m", outcome="error", **runner),
+        silent("RecipeEngineFaults", "10m"),
+        fires("RecipeEngineFaults", "15m", **runner),
+        silent("RecipeForgeNotSeen", "10m"),
+        fires("RecipeForgeNotSeen", "20m", **bridge),
     ]
     # Far apart, so that a month is few samples.
     days = [one for one in cases if one["eval_time"].endswith("d")]
     minutes = [one for one in cases if one not in days]
-    tests = [
-        {
+    for interval, evaluated, group in (("1m", "1m", minutes), ("5m", "1h", days)):
+        test = {
             "interval": interval,
             "input_series": [{"series": name, "values": v} for name, v in series.items()],
             "alert_rule_test": group,
         }
-        for interval, group in (("1m", minutes), ("5m", days))
-    ]
-    file = tmp_path / "tests.yml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "alerts.yml")], "tests": tests}))
-    result = _promtool("test", "rules", str(file))
-    assert result.returncode == 0, result.stdout + result.stderr
+        file = tmp_path / f"tests-{interval}.yml"
+        content = {
+            "rule_files": [str(FOLDER / "alerts.yml")],
+            "evaluation_interval": evaluated,
+            "tests": [test],
+        }
+        file.write_text(yaml.safe_dump(content))
+        result = _promtool("test", "rules", str(file))
+        assert result.returncode == 0, result.stdout + result.stderr
