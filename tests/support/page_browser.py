@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agency.chromium import BROWSERS, find_browser
 from agency.spinup.targets.incus.parts.edge.browser import (
     AS_ROOT,
-    BROWSERS,
     FLAGS,
     Browser,
-    find_browser,
     running,
 )
 

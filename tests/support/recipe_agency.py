@@ -21,6 +21,7 @@ from recipe_proxy import HTTPS_PORT, ZONE, ca_file
 from running_gitea import Gitea
 
 PROJECT = "team/static-site"
+_LOOKS = 'agency_bridge_looks_total{result="done"}'
 MAINTAINER, STRANGER, BOT = "ada", "mallory", "agency-bot"
 
 
@@ -101,6 +102,16 @@ class RecipeAgency:
                     argv, env=environment, cwd=self.place, stdout=log, stderr=log
                 )
             self._programs.append(started)
+        # Comments from before its first look are not the bridge's.
+        self.within(self._has_looked, "look of the bridge", 60)
+
+    def _has_looked(self) -> bool:
+        try:
+            numbers = requests.get(f"http://127.0.0.1:{self.ports['bridge']}/metrics", timeout=5)
+        except requests.RequestException:
+            return False
+        looks = [one for one in numbers.text.splitlines() if one.startswith(_LOOKS)]
+        return bool(looks) and float(looks[0].split()[-1]) > 0
 
     def stop(self) -> None:
         """End the programs as systemd does."""
@@ -131,7 +142,18 @@ class RecipeAgency:
     def push(self, branch: str) -> str:
         """Push what the bench has; return its commit."""
         self.bench.git("push", "-q", "--force", "forge", f"HEAD:refs/heads/{branch}")
-        return self.bench.git("rev-parse", "HEAD")
+        commit = self.bench.git("rev-parse", "HEAD")
+        # Gitea takes note of what was pushed a moment later, of branches and of pull requests.
+        self.within(lambda: commit in self._heads(branch), "new head on the forge", 30)
+        return commit
+
+    def _heads(self, branch: str) -> set[str]:
+        """Return the commit that the forge has for a branch, and its requests, if all agree."""
+        found = self.as_person(MAINTAINER, "GET", "/branches") or []
+        heads = {one["commit"]["id"] for one in found if one["name"] == branch}
+        opened = self.as_person(MAINTAINER, "GET", "/pulls?state=open") or []
+        heads |= {one["head"]["sha"] for one in opened if one["head"]["ref"] == branch}
+        return heads if len(heads) == 1 else set()
 
     def say(self, number: int, text: str, by: str = MAINTAINER) -> None:
         """Comment on a pull request."""

@@ -29,7 +29,7 @@ FULL: dict[str, Any] = {
     },
     "agents": {"pm": {"role": "pm", "enable": True, "uid": 5000, "port": 20001}},
     "recipes": {"hedgedoc": {"repository": "recipes/hedgedoc"}},
-    "preview": ["dashboard"],
+    "preview": ["desktop"],
     "secrets": {"provider": "sops", "recipients": {"alice": RECIPIENT}},
 }
 MISSING = object()

@@ -56,7 +56,7 @@ def list_(also_ended: bool, config: Path, as_json: bool) -> None:
 @click.option(
     "--token",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File with a token of the forge; default: the credential forge-bot-token.",
+    help="File with a token of the forge; default: the bot's, from the credentials.",
 )
 @config_option
 @json_option
@@ -188,11 +188,11 @@ async def _order(
     """Ask the forge for the head of a pull request."""
     from agency.forge import MergeState, gitea_forge, gitlab_forge
     from agency.recipes.record.run import Order
-    from agency.secrets import read_credential
+    from agency.secrets import FORGE_BOT_TOKEN, read_credential
     from agency.settings import read_bounded
 
     if token is None:
-        key = read_credential("forge-bot-token").reveal()
+        key = read_credential(FORGE_BOT_TOKEN).reveal()
     else:
         key = read_bounded(token, most=4096, what="the token", private=True).decode().strip()
     opened = gitea_forge if config.forge.kind == "gitea" else gitlab_forge

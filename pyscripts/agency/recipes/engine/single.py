@@ -28,9 +28,8 @@ from agency.recipes.run.conduct import conduct, write_result
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
 from agency.recipes.trying import say
-from agency.secrets import SecretValue, read_credential
+from agency.secrets import FORGE_BOT_TOKEN, SecretValue, read_credential
 
-TOKEN = "forge-bot-token"  # noqa: S105 - the credential's name
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
 
 
@@ -97,9 +96,9 @@ def _token(config: RecipesConfig, run: Run) -> SecretValue | None:
     """Return the forge's token, where there is one and the recipe is at that forge."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     at_forge = run.order.clone_url.startswith(f"{config.forge.url.rstrip('/')}/")
-    if not at_forge or directory is None or not (Path(directory) / TOKEN).exists():
+    if not at_forge or directory is None or not (Path(directory) / FORGE_BOT_TOKEN).exists():
         return None
-    return read_credential(TOKEN)
+    return read_credential(FORGE_BOT_TOKEN)
 
 
 def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:

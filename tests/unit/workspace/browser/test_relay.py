@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,13 @@ async def test_without_a_browser_a_tool_server_is_told(
     assert refused.value.status == 503
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A place with a short name: the path of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="b") as name:
+        yield Path(name)
+
+
 class Kept:
     """A keeper of a stand-in for Chromium."""
 
@@ -175,9 +183,9 @@ class Kept:
 
 
 async def test_it_is_started_again_ever_slower_and_ended_in_good_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(tmp_path, monkeypatch)
+    kept = Kept(short, monkeypatch)
     running = asyncio.ensure_future(kept.keeper.run())
     for times in (1, 2, 3):
         await kept.until(lambda times=times: len(kept.lines()) == times)
@@ -195,9 +203,9 @@ async def test_it_is_started_again_ever_slower_and_ended_in_good_order(
 
 
 async def test_a_tool_server_talks_to_it_through_the_door(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = Kept(tmp_path, monkeypatch)
+    kept = Kept(short, monkeypatch)
     running = asyncio.ensure_future(kept.keeper.run())
     await kept.until(lambda: kept.keeper.door.is_open)
     connector = aiohttp.UnixConnector(str(kept.keeper.places.socket))
@@ -218,10 +226,10 @@ async def test_a_tool_server_talks_to_it_through_the_door(
 
 
 async def test_a_chromium_that_does_not_start_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    short: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = Kept(tmp_path, monkeypatch)
-    program = tmp_path / "bin" / "chromium"
+    kept = Kept(short, monkeypatch)
+    program = short / "bin" / "chromium"
     program.write_text("#!/bin/sh\necho 'no such processor' >&2\nexit 7\n")
     running = asyncio.ensure_future(kept.keeper.run())
     await kept.until(lambda: kept.pauses)
