@@ -80,6 +80,7 @@ def test_a_secret_in_the_journal_is_found(
     assert seen["places"] == ["journal"]
 
 
+@pytest.mark.thorough
 def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_guest_that_ends_by_itself_is_noticed(spinup: Make, ground: Any) -> No
     assert "ended by itself" in predicate["failure"]["message"]
 
 
+@pytest.mark.thorough
 def test_a_homeserver_that_is_killed_in_mid_conversation_is_noticed(
     spinup: Make, ground: Any
 ) -> None:
