@@ -14,7 +14,7 @@ import yaml
 from repositories import git
 
 from agency.errors import PrerequisiteError
-from agency.instance.secret_commands import recipients
+from agency.instance.editing import rewriting
 from agency.secrets.encryption import age, sops
 from agency.secrets.encryption.age import AgeKey
 
@@ -220,7 +220,7 @@ class TestPlan:
             raise PrerequisiteError("cannot write: No space left on device")
 
         before = self.snapshot(made.root)
-        monkeypatch.setattr(recipients, "write_tree_atomically", full)
+        monkeypatch.setattr(rewriting, "write_tree_atomically", full)
         add = ("secrets", "recipients", "add", "stranger", stranger.recipient)
         assert agency(*add, "--instance", made.root, "--yes") == 3
         assert self.snapshot(made.root) == before

@@ -17,10 +17,10 @@ from agency.reconcile.engine.engine import Engine, Outcome, Report
 from agency.reconcile.gitlab.bootstrap import GitlabBootstrapSettings, opened
 
 _SPEC = importlib.util.spec_from_file_location(
-    "simulated_gitlab", Path(__file__).parent / "simulated_gitlab.py"
+    "simulated_gitlab_administration", Path(__file__).parent / "simulated_gitlab_administration.py"
 )
 simulated = importlib.util.module_from_spec(_SPEC)
-sys.modules["simulated_gitlab"] = simulated
+sys.modules["simulated_gitlab_administration"] = simulated
 _SPEC.loader.exec_module(simulated)
 
 NOW = 1_800_000_000.0
