@@ -80,16 +80,32 @@ def settings_file(directory: Path, home: Path, **browser: Any) -> Path:
 
 
 def interpreter_for(uid: int) -> str | None:
-    """A Python of this version that another user may start; None if there is none."""
+    """A Python of this version with which another user may start the agency; None without one.
+
+    There is none where the checkout lies in a home that is closed to others.
+    """
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for found in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         try:
-            done = subprocess.run([found, "-c", ""], user=uid, group=uid, cwd="/", check=False)
+            done = subprocess.run(
+                [found, "-c", "import agency.cli"],
+                env=_environment(),
+                user=uid,
+                group=uid,
+                cwd="/",
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
         except OSError:
             continue
         if done.returncode == 0:
             return found
     return None
+
+
+def _environment() -> dict[str, str]:
+    libraries = os.pathsep.join(each for each in sys.path if each.startswith("/"))
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": libraries}
 
 
 def command(*words: str, uid: int | None = None) -> dict[str, Any]:
@@ -98,12 +114,10 @@ def command(*words: str, uid: int | None = None) -> dict[str, Any]:
         return {"args": [sys.executable, "-m", "agency", *words]}
     python = interpreter_for(uid)
     assert python is not None
-    libraries = os.pathsep.join(each for each in sys.path if each.startswith("/"))
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": libraries}
     argv = [python, "-m", "agency", *words]
     return {
         "args": argv,
-        "env": environment,
+        "env": _environment(),
         "user": uid,
         "group": uid,
         "extra_groups": [],

@@ -299,7 +299,7 @@ def test_two_of_one_agent_do_not_run(kept: Browser) -> None:
 def test_another_user_does_not_reach_it_and_pages_are_in_a_sandbox() -> None:
     needs_browser()
     if interpreter_for(AGENT_UID) is None:
-        pytest.skip("no Python here that another user may start")
+        pytest.skip("the checkout or its Python is closed to other users: clone it below /srv")
     with tempfile.TemporaryDirectory(prefix="own-") as made:
         place = Path(made)
         place.chmod(0o755)

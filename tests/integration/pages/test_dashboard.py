@@ -84,8 +84,10 @@ async def test_nothing_that_others_wrote_runs(seen: Any, pages: dict[str, str]) 
     await seen.page.open(pages["hostile"])
     assert EVIL in await seen.page.text()
     assert await seen.page.browser.evaluate("document.querySelectorAll('img[src=x]').length") == 0
-    assert (
-        await seen.page.browser.evaluate("document.querySelector('.shots img').naturalWidth") == 320
+    # It is loaded when it is near what is seen, and a moment later.
+    await seen.page.browser.evaluate("document.querySelector('.shots img').scrollIntoView()")
+    await seen.page.until(
+        "document.querySelector('.shots img').naturalWidth", lambda width: width == 320
     )
 
 

@@ -64,8 +64,8 @@ class History:
 
     A newer wish begins a new history. `tries` counts those in a row that did not last. `next_s` and
     `up_s` are of the steady clock, so they are not kept: when it may be tried again, and since when
-    the agent is seen as wished. Nor is `silent`, the number of looks in a row that it did not
-    answer, of which the last was at `silent_s`, nor `holding`.
+    the agent is seen as wished. Nor is `silent`, the number of looks in a row that its process with
+    the handle `silent_as` did not answer, of which the last was at `silent_s`, nor `holding`.
     """
 
     wished_ts: int = 0
@@ -76,12 +76,15 @@ class History:
     up_s: float | None = None
     silent: int = 0
     silent_s: float = 0.0
+    silent_as: str | None = None
     holding: Holding = Holding()
 
     @property
     def kept(self) -> History:
         """The part that is kept in the store."""
-        return replace(self, next_s=0, up_s=None, silent=0, silent_s=0, holding=Holding())
+        return replace(
+            self, next_s=0, up_s=None, silent=0, silent_s=0, silent_as=None, holding=Holding()
+        )
 
     @property
     def is_without_document(self) -> bool:

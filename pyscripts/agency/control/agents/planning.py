@@ -86,12 +86,13 @@ def plan(
 
 
 def _heard(seen: Seen, history: History, rules: Respawns, now_s: float) -> History:
-    """Count the looks in a row at which an agent that runs did not answer."""
+    """Count the looks in a row at which an agent that runs did not answer; of one process."""
     if not (seen.runs and seen.unheard):
         return replace(history, silent=0)
-    if history.silent and now_s - history.silent_s < rules.apart_s:
+    before = history.silent if history.silent_as == seen.handle else 0
+    if before and now_s - history.silent_s < rules.apart_s:
         return history
-    return replace(history, silent=history.silent + 1, silent_s=now_s)
+    return replace(history, silent=before + 1, silent_s=now_s, silent_as=seen.handle)
 
 
 def _mending(

@@ -309,3 +309,26 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_silence_is_of_one_process() -> None:
+    """The looks at a process that is gone do not count against the one in its place."""
+
+    def silent(handle: str) -> Seen:
+        return Seen(
+            name="pm",
+            wish=Wish(Desired.RUNNING),
+            wished_ts=0,
+            known="running",
+            known_handle="7",
+            state=State.RUNNING,
+            handle=handle,
+            unheard="no answer",
+        )
+
+    history, heals = History(), []
+    for now, handle in enumerate(("7", "8", "8")):
+        made = plan(silent(handle), history, RULES, Leave(), float(now), "t-1")
+        history = made.history
+        heals.append(made.heal)
+    assert heals == [None, None, Verb.RESTART], "the new one is given as many looks"
