@@ -1,8 +1,8 @@
 """The single list of programs that units already call and that are not written yet.
 
-`agency init` and `agency check` refuse a feature that needs one of them. So does NixOS, which reads
-the list from `modules/unwritten.json` (`tools/facts.py` writes it). `preview` of the instance
-allows a feature. The change that adds a program removes its row.
+NixOS refuses a feature that needs one of them; it reads the list from `modules/unwritten.json`
+(`tools/facts.py` writes it). `preview` of the instance allows a feature. The change that adds a
+program removes its row.
 """
 
 from __future__ import annotations
