@@ -1,4 +1,4 @@
-"""What a host writes for recipe CI is what the programs read; and the unit of the runner."""
+"""Configuration of recipe CI on a host, as the programs read it; and the unit of the runner."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ async def connect(path: Path) -> tuple[aiohttp.ClientSession, Driver]:
 
 
 def drive(path: Path, work: Any) -> Any:
-    """What `work` makes of a connection, which ends with it."""
+    """Return the result of `work` on a connection, which ends with it."""
 
     async def driven() -> Any:
         session, driver = await connect(path)

@@ -1,4 +1,4 @@
-"""What every engine must do; the tests of each engine run all of it.
+"""Duties of every engine; the tests of each engine run all of them.
 
 A case makes engines over one place, and plays the part of whoever carries a build out.
 """

@@ -41,7 +41,7 @@ axe.run().then((found) => JSON.stringify([
 
 
 def missing() -> str | None:
-    """What is not here for these tests; None if all is."""
+    """Name what these tests lack here; None if nothing."""
     if not any(map(shutil.which, BROWSERS)):
         return "no Chromium"
     return None if AXE.is_file() else "no axe-core"

@@ -73,7 +73,7 @@ class Mortal:
 
 @dataclass
 class World:
-    """What outlives an engine: the artifacts on disk, what is left of apps, and a count of all."""
+    """Things that outlive an engine: artifacts on disk, rests of apps, and a count of all."""
 
     artifacts: Path
     starts: Counter[str] = field(default_factory=Counter)

@@ -326,7 +326,7 @@ def argv_of(pid: int) -> bytes:
 
 
 def is_confined(pid: int) -> bool:
-    """Whether a process has a filter of system calls and a network of its own."""
+    """Return whether a process has a filter of system calls and a network of its own."""
     status = Path(f"/proc/{pid}/status").read_text()
     network = Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
     return "Seccomp:\t2" in status and network
@@ -353,7 +353,7 @@ print(status)
 
 
 def knocks(path: Path, uid: int) -> str:
-    """What a user is told at the socket: a status of HTTP, or the error of the system."""
+    """Return the answer that a user gets at the socket: a status of HTTP, or the system's error."""
     python = interpreter_for(uid)
     assert python is not None
     done = subprocess.run(

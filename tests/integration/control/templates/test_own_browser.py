@@ -112,6 +112,6 @@ def servers_of(own: Browser) -> set[int]:
 
 
 def is_written(own: Browser) -> bool:
-    """Whether the first visit is on disk."""
+    """Return whether the first visit is on disk."""
     files = own.profile.rglob("Local Storage/leveldb/*.log")
     return any(b"visit-0" in each.read_bytes() for each in files)

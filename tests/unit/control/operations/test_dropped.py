@@ -1,4 +1,4 @@
-"""What is no event is dropped: told in the audit, the log and the conditions, and not for ever."""
+"""Events that are none are dropped: told in audit, log and conditions, and not for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the forge is told, at a FAKE forge: each answer once, edits bounded, faults outlived."""
+"""Answers at a FAKE forge: each one once, edits bounded, faults outlived."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Event:
 
 @dataclass
 class Stream:
-    """What a browser's EventSource would have of a stream."""
+    """Return the events of a stream, as a browser's EventSource has them."""
 
     answer: aiohttp.ClientResponse
     seen: list[Event] = field(default_factory=list)

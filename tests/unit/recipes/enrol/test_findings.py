@@ -1,4 +1,4 @@
-"""What an enrolment finds in a recipe, and what it proposes."""
+"""Findings of an enrolment in a recipe, and its proposals."""
 
 import pytest
 

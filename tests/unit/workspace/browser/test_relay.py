@@ -1,4 +1,4 @@
-"""What a tool server may say to the browser, and what it hears; and the browser kept running."""
+"""Messages between a tool server and the browser, and the browser kept running."""
 
 from __future__ import annotations
 
