@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -72,4 +73,4 @@ async def test_a_version_follows_those_that_there_are(database: Database) -> Non
     for number in (1, 2, 3):
         made = await drafted(drafts)
         assert made.version.number == number
-        await database.write(lambda c, each=made: each.apply(c, 5))
+        await database.write(partial(made.apply, now_ts=5))

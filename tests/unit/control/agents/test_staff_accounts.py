@@ -109,12 +109,14 @@ async def test_who_is_made_with_an_account_is_described(farm: Begun) -> None:
 async def test_the_document_is_drafted_for_who_asks(farm: Begun) -> None:
     asked: list[tuple[Any, ...]] = []
 
+    version: Any = object()
+
     async def draft(*values: Any) -> Any:
         asked.append(values)
-        return "a version"
+        return version
 
     farm.staff.draft = draft
-    assert (await farm.create()).stored == ("a version",)
+    assert (await farm.create()).stored == (version,)
     assert asked == [("developer", "helper", {"room": ROOM}, ALICE, "t-1")]
 
 
