@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from agency.control.agents import kept
 from agency.control.agents.reconciler import MOST_AN_HOUR
 from agency.control.conditions import Code
+from agency.control.runtimes.base import StartRequest
 from agency.control.store import agents, audit
 from agency.control.store.agents import AgentRecord
 from agency.errors import AgencyError
@@ -334,3 +335,38 @@ async def test_an_agent_that_left_the_configuration_is_left_alone(farm: Farm) ->
     farm.herd.kill("pm")
     await farm.look(2)
     assert farm.herd.calls == []
+
+
+async def test_who_is_to_run_is_asked_under_a_trace_of_each_look(farm: Farm) -> None:
+    await farm.say("!agency agents start dev")
+    await farm.say("!agency agents stop dev")
+    await farm.herd.start(StartRequest("dev", "dev", None, "t-else"))
+    farm.herd.asked.clear()
+    await farm.watch.look()
+    await farm.settle()
+    await farm.watch.look()
+    assert [name for name, _ in farm.herd.asked] == ["pm", "pm"], "the other is stopped unasked"
+    traces = {trace for _, trace in farm.herd.asked}
+    assert len(traces) == 2
+    assert all(trace.startswith("t-w") for trace in traces)
+
+
+async def test_what_ran_against_its_wish_is_on_record_as_no_failure(farm: Farm) -> None:
+    await farm.say("!agency agents stop pm")
+    await farm.herd.start(StartRequest("pm", "pm", None, "t-else"))
+    await farm.watch.look()
+    action, outcome, _, detail = (await rows(farm))[-1]
+    assert (action, outcome) == ("agents watch", "done")
+    assert detail == {"seen": "unwanted", "wish": "to be stopped", "handle": "101"}
+    await farm.settle()
+
+
+async def test_an_attempt_is_in_the_log_with_its_trace(
+    farm: Farm, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "agency.control.agents.mending")
+    farm.herd.kill("pm")
+    await farm.look(1)
+    (logged,) = [each for each in caplog.records if "mend an agent" in each.message]
+    (trace,) = {trace for action, _, trace, _ in await rows(farm) if action == "agents respawn"}
+    assert vars(logged)["fields"] == {"trace": trace, "agent": "pm", "ok": True}

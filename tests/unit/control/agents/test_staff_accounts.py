@@ -319,6 +319,17 @@ async def test_what_is_said_of_an_agent_that_is_deleted(
     assert done.detail == {"matrix_id": "@agent-helper:x.org"}
 
 
+async def test_without_a_vault_nothing_is_said_of_secrets(farm: Begun) -> None:
+    farm.inventory.apply((await farm.create()).changes)
+    assert "secret" not in (await farm.staff.delete("helper")).text
+
+
+async def test_one_that_is_declared_keeps_its_rooms_and_secrets(farm: Begun) -> None:
+    with pytest.raises(RefusalError, match="pm is declared"):
+        await farm.staff.delete("pm")
+    assert farm.accounts.calls == []
+
+
 async def test_the_upkeep_brings_in_everybody_but_who_is_disabled(farm: Begun) -> None:
     dev, pm = "@agent-dev:x.org", OURS
     await farm.wish("dev", Desired.DISABLED)
