@@ -183,6 +183,8 @@ async def test_an_agent_that_is_given_up_is_on_record_as_it_is(desk: Desk, held:
     await farm.look(1)
     seen = await record(farm)
     assert (seen.observed, seen.handle, seen.observed_ts) == ("failed", None, held.seconds * 1000)
+    action, outcome, _, detail = (await rows(farm))[-1]
+    assert (action, outcome, detail["seen"]) == ("agents watch", "failed", "dead")
 
 
 async def test_an_old_version_of_its_document_is_told_apart_from_a_strange_one(
@@ -277,8 +279,11 @@ async def test_agents_as_wished_cost_the_store_no_write(farm: Farm, database_fil
         await farm.look(5)
         assert version() == before
         farm.herd.kill("pm")
-        await farm.look(1)
-        assert version() != before, "the test can tell"
+        await farm.look(2)
+        mended = version()
+        assert mended != before, "the test can tell"
+        await farm.look(5)
+        assert version() == mended, "nor does one that was mended"
     other.close()
 
 
