@@ -117,6 +117,7 @@ class RecipesPart(Part):
         for image in sorted((self._from / "images").glob("*.tar")):
             inside = PLACE / "images" / image.name
             await guest.run("docker", "load", "--quiet", "--input", str(inside), timeout_s=_LOAD_S)
+            await guest.run("rm", str(inside))
         until = self.clock.steady() + _DEPLOYED_S
         while self.clock.steady() < until:
             shown = await guest.run("systemctl", "show", _SHOWN, _TRAEFIK)
