@@ -46,6 +46,8 @@ def shop(spinup: Make, tmp_path: Path) -> Make:
     write_rendered(load_instance(root))
     supplies = make_supplies(tmp_path / "supplies")
     given = ("--with", "recipes", "--supplies", str(supplies), "--instance", str(root))
+    # Beside a Docker the suite takes its time on a busy machine.
+    given += ("--suite-timeout", "900")
 
     def make(*more: str, checkout: Path = ROOT) -> SpinUp:
         return spinup(*given, *more, checkout=checkout)
