@@ -100,6 +100,9 @@ let
         RuntimeDirectoryMode = "0700";
         RuntimeDirectoryPreserve = true;
       }
+      # systemd gives a dynamic user none, and without nss-systemd nothing else knows one. The client
+      # of Docker does not begin without.
+      // lib.optionalAttrs (one.user == null) { Environment = "HOME=/"; }
       // one.serviceConfig;
     };
 in

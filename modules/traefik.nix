@@ -79,6 +79,11 @@ in
         agency.instance.directory + "/recipes/traefik"
       ) "The recipe coop-cloud/traefik at one release."
       // opt.code ''config.agency.instance.directory + "/recipes/traefik"'';
+    environment =
+      opt.path (
+        agency.instance.directory + "/generated/abra/traefik.env"
+      ) "The app's settings, as `agency render` writes them."
+      // opt.code ''config.agency.instance.directory + "/generated/abra/traefik.env"'';
     wildcard =
       opt.fixed types.str "*.ci.${agency.domain}" "Names of apps under test."
       // opt.code ''"*.ci.''${config.agency.domain}"'';
@@ -109,7 +114,7 @@ in
       ];
       input = {
         domain = hosts.traefik;
-        envFile = "${agency.instance.directory + "/generated/abra/traefik.env"}";
+        envFile = "${cfg.environment}";
         recipeSource = lib.optionalString hasRecipe "${recipe}";
       };
       # abra is a Go program that talks to Docker, and git checks the recipe out.

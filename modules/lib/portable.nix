@@ -96,6 +96,11 @@ let
         prefix = "mailcap-";
         moved."/etc/" = "/etc/";
       }
+      # Brought by the run.
+      {
+        prefix = "abra-";
+        directory = "/opt/agency-recipes/abra";
+      }
       # Debian names these by what they belong to.
       {
         prefix = "alertmanager-";
@@ -170,12 +175,14 @@ let
       [
         (literal (builtins.toJSON (generated registration)))
         ''"provider":"${facts.secrets.provider}"''
+        ''"recipes":{}''
         ''"instance":"${guest.agency.name}"''
         facts.domain
       ]
       [
         "{{ generated['${registration}'] | tojson }}"
         ''"provider":{{ instance.secrets.provider | tojson }}''
+        ''"recipes":{{ instance.recipes | tojson }}''
         ''"instance":{{ instance.name | tojson }}''
         "{{ instance.domain }}"
       ]

@@ -5,8 +5,10 @@
 #
 #   NAME.nix  module    what the guest's configuration has beside the default one
 #             units     units of the distribution, or of ours, that are exported and started
+#             debian    units of Debian's packages, which are started as they are
 #             users     users of the distribution that they run as
 #             adapted   words of an exported text that must be others there: { from, to }
+#             texts     further files of what NixOS says elsewhere: configuration -> path -> text
 #             machine, instance  further files, by their path below /
 {
   lib,
@@ -96,11 +98,15 @@ let
       exported = without name (
         unitFiles config (part.units ++ lib.subtractLists (ownNames guest) (ownNames config))
       );
-      texts = lib.mapAttrs (
+      etc = addedEtc config;
+      adapt = lib.mapAttrs (
         _: lib.replaceStrings (map (one: one.from) part.adapted) (map (one: one.to) part.adapted)
-      ) exported;
+      );
+      texts = adapt exported;
       more = changed name config;
-      lost = lib.filter (one: !lib.any (lib.hasInfix one.from) (lib.attrValues exported)) part.adapted;
+      lost = lib.filter (
+        one: !lib.any (lib.hasInfix one.from) (lib.attrValues (exported // etc))
+      ) part.adapted;
     in
     assert lib.assertMsg (lost == [ ])
       "portable: part ${name} has no ${toString (map (one: one.from) lost)}";
@@ -114,13 +120,14 @@ let
         }
         // more.dropIns
         // firewallFile name config
+        // (part.texts or (_: { })) config
         // part.machine;
       instanceFiles =
-        lib.mapAttrs (_: fillInstance) (lib.filterAttrs (_: namesInstance) texts // addedEtc config)
+        lib.mapAttrs (_: fillInstance) (lib.filterAttrs (_: namesInstance) texts // adapt etc)
         // part.instance;
       joinedFiles = lib.mapAttrs (_: fillInstance) more.joined;
       start = {
-        inherit (part) units;
+        units = (part.debian or [ ]) ++ part.units;
         agentUnits = [ ];
       };
     };

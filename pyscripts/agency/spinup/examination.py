@@ -250,9 +250,14 @@ class Examination:
 
         await self.recorder.probe("system.processes", collect)
 
-    async def services(self, loaded: LoadedInstance) -> None:
-        """See which services of the instance the machine has, and what each shows."""
-        self.shop = Shop(self.recorder, self.subject.observe, loaded)
+    async def services(
+        self, loaded: LoadedInstance, simulated: frozenset[str] = frozenset()
+    ) -> None:
+        """See which services of the instance the machine has, and what each shows.
+
+        `simulated` are the probes of what stand-ins of programs have made.
+        """
+        self.shop = Shop(self.recorder, self.subject.observe, loaded, simulated)
         await self.shop.look()
 
     async def metrics(self, working: Callable[[], Awaitable[Sequence[str]]]) -> None:

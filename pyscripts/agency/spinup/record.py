@@ -48,6 +48,7 @@ class ProbeRecord:
     duration_s: float
     evidence: Evidence
     reason: str | None
+    mode: str = "observed"  # or "simulated", which no gate takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,11 @@ class Recorder:
         """Record a step that was not reached."""
         self.steps.append(StepRecord(name, self.clock.now_iso(), 0.0, "skipped"))
 
-    async def probe(self, name: str, collect: Collect) -> Evidence:
-        """Collect evidence and judge it; a fault while collecting is a failed probe, not an end."""
+    async def probe(self, name: str, collect: Collect, *, simulated: bool = False) -> Evidence:
+        """Collect evidence and judge it; a fault while collecting is a failed probe, not an end.
+
+        `simulated` says that what is looked at was made by a stand-in of a program.
+        """
         rule = PROBES[name]
         at, begun = self.clock.now_iso(), self.clock.steady()
         evidence: Evidence = {}
@@ -153,6 +157,7 @@ class Recorder:
             duration_s=round(self.clock.steady() - begun, 3),
             evidence=evidence,
             reason=None if passed else reason,
+            mode="simulated" if simulated else "observed",
         )
         self.probes.append(record)
         self.listener.probe_ended(record)

@@ -81,7 +81,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
         "finishedAt": facts.finished_at,
         "environment": environment(),
         "steps": [_entry(step) for step in recorder.steps],
-        "probes": [{**_entry(probe), "mode": "observed"} for probe in recorder.probes],
+        "probes": [_entry(probe) for probe in recorder.probes],
         "scenario": [_entry(said) for said in recorder.scenario],
         "versions": {**facts.versions, **recorder.versions},
         "quarantine": {

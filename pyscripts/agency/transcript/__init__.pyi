@@ -17,6 +17,7 @@ from .rules.v2.model import PREDICATE_TYPE as PREDICATE_TYPE
 from .rules.v2.model import STATEMENT_TYPE as STATEMENT_TYPE
 from .rules.v2.model import Predicate as Predicate
 from .rules.v2.model import Statement as Statement
+from .rules.v2.recipes import is_abra as is_abra
 from .rules.v2.subjects import SYSTEM as SYSTEM
 from .rules.v2.subjects import system_digest as system_digest
 from .signing import load_key as load_key

@@ -184,7 +184,8 @@ def test_its_times_and_names() -> None:
     )
     assert leaf.not_valid_before_utc < NOW < leaf.not_valid_after_utc == NOW + VALID
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["agency.example", "*.agency.example"]
+    covered = ["agency.example", "*.agency.example", "*.ci.agency.example"]
+    assert names.get_values_for_type(x509.DNSName) == covered
     assert timedelta(hours=1) < VALID < timedelta(days=1)
     assert middle.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

@@ -17,6 +17,7 @@ from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
 from agency.secrets.delivery.install import InstallConfig
 from agency.spinup.targets.incus.parts.edge.part import EdgePart
+from agency.spinup.targets.incus.parts.recipes import RecipesPart
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTABLE = ROOT / "modules/portable"
@@ -28,11 +29,12 @@ NGINX = "usr/lib/agency/nixos/nginx.conf"
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Path:
-    """The example, with the edge and Element."""
+    """The example, with the edge and Element, and all of recipe CI."""
     directory = tmp_path / "instance"
     directory.mkdir()
     document = yaml.safe_load((ROOT / "instance/instance.yaml").read_text())
     EdgePart().adapt(document)
+    RecipesPart().adapt(document)
     (directory / "instance.yaml").write_text(yaml.safe_dump(document))
     write_rendered(load_instance(directory))
     return directory
@@ -80,6 +82,26 @@ def test_its_secrets_are_joined_to_the_others(instance: Path) -> None:
         return [one.name for one in InstallConfig.model_validate_json(file.content).secrets]
 
     assert [*names(), "wildcard-certificate", "wildcard-certificate-key"] == names("edge")
+
+
+def test_a_secret_of_two_parts_is_there_once(instance: Path) -> None:
+    file = load_definitions(PORTABLE, instance, ("edge", "recipes")).files[SECRETS]
+    names = [one.name for one in InstallConfig.model_validate_json(file.content).secrets]
+    assert names.count("wildcard-certificate") == 1
+    assert "forge-bot-token" in names
+
+
+def test_recipe_ci_is_filled_in_for_the_instance(instance: Path) -> None:
+    given = yaml.safe_load((instance / "instance.yaml").read_text())
+    given["recipes"] = {"static-site": {"repository": "recipes/static-site"}}
+    (instance / "instance.yaml").write_text(yaml.safe_dump(given))
+    write_rendered(load_instance(instance))
+    files = load_definitions(PORTABLE, instance, ("recipes",)).files
+    config = json.loads(files["etc/agency/recipes.json"].content)
+    assert config["recipes"] == {"static-site": {"repository": "recipes/static-site"}}
+    traefik = json.loads(files["etc/agency/reconcile/traefik.json"].content)
+    assert traefik["domain"] == "traefik.agency.example"
+    assert b"DOMAIN=traefik.agency.example" in files[traefik["envFile"].lstrip("/")].content
 
 
 def test_a_part_replaces_no_file() -> None:

@@ -84,6 +84,43 @@ def test_whose_profile_was_cut_says_too_much(
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
+        ("recipes.converged", lambda s: s["units"].pop(2), "lack agency-dashboard.service"),
+        ("recipes.converged", lambda s: s["units"][1].update(active="failed"), "units.1.active"),
+        ("recipes.converged", lambda s: s["reconcilers"].pop(1), "not swarm-init, proxy-network"),
+        (
+            "recipes.converged",
+            lambda s: s["reconcilers"][2].update(result="exit-code"),
+            "reconcilers.2.result",
+        ),
+        ("recipes.converged", lambda s: s["reconcilers"][0]["runs"].pop(0), "nothing was made"),
+        (
+            "recipes.converged",
+            lambda s: s["reconcilers"][1]["runs"].pop(1),
+            "none has changed anything",
+        ),
+        (
+            "recipes.converged",
+            lambda s: s["reconcilers"][2]["runs"].append(s["reconcilers"][2]["runs"][0]),
+            "the last one said 'traefik: 3 changed",
+        ),
+        (
+            "recipes.converged",
+            lambda s: s["reconcilers"][0].update(unit="other.service"),
+            "of another reconciler",
+        ),
+        ("recipes.converged", lambda s: s["networks"].pop(1), "lack one overlay of the swarm"),
+        ("recipes.converged", lambda s: s["networks"][1].update(driver="bridge"), "lack one over"),
+        (
+            "recipes.converged",
+            lambda s: s["networks"][1].update(id="another"),
+            "not in the network",
+        ),
+        ("recipes.converged", lambda s: s["services"][0].update(name="x"), "traefik_agency_ex"),
+        ("recipes.converged", lambda s: s["services"][0].update(running=0), "services.0.running"),
+        ("recipes.converged", lambda s: s["pages"].pop(0), "pages: lack bridge"),
+        ("recipes.converged", lambda s: s["pages"][1].update(status=503), "pages.1.status"),
+        ("recipes.converged", lambda s: s["looks"].pop("failed"), "looks.failed"),
+        ("recipes.converged", lambda s: s["abra"].update(version=""), "abra.version"),
         ("edge.tls", lambda s: s["sites"].pop(2), "lacks element.agency.example"),
         ("edge.tls", lambda s: s["sites"][1].update(verified=False), "verified"),
         (

@@ -23,7 +23,8 @@ def joined(document: Any, more: Any, *, replaces: bool, where: str) -> Any:
             for key, value in more.items()
         }
     if isinstance(document, list) and isinstance(more, list):
-        return [*document, *more]
+        # What two parts both add is there once.
+        return [*document, *(one for one in more if replaces or one not in document)]
     structured = (dict, list)
     same_kind = not isinstance(document, structured) and not isinstance(more, structured)
     if document != more and not (replaces and same_kind):

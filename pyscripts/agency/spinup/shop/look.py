@@ -7,11 +7,11 @@ instance ──▶ enabled ──▶ agency observe shop.units ──▶ shop.se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.instance import LoadedInstance, rendered_files
+from agency.instance import Instance, LoadedInstance, rendered_files
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.shop.services import Service, enabled, listed, pages
 
@@ -36,6 +36,8 @@ class Shop:
     recorder: Recorder
     observe: Observe
     loaded: LoadedInstance
+    # Probes of what a stand-in of a program has made: no gate takes them.
+    simulated: frozenset[str] = frozenset()
     here: set[str] = field(default_factory=set)
 
     async def look(self) -> None:
@@ -45,6 +47,13 @@ class Shop:
         self.here = {one["service"] for one in seen.get("services", ()) if one["here"]}
         for service in services:
             if service.name in self.here - _ELSEWHERE:
+                await self._take(f"shop.{service.name}", service.told)
+
+    async def also(self, names: Collection[str], instance: Instance) -> None:
+        """Record what further services show, which `instance` enables and no list demands."""
+        for service in enabled(instance):
+            if service.name in names and service.name not in self.here:
+                self.here.add(service.name)
                 await self._take(f"shop.{service.name}", service.told)
 
     async def metrics(self, working: Callable[[], Awaitable[Sequence[str]]]) -> None:
@@ -67,4 +76,6 @@ class Shop:
         }
 
     async def _take(self, probe: str, told: Mapping[str, object]) -> None:
-        await self.recorder.probe(probe, lambda: self.observe(probe, told))
+        await self.recorder.probe(
+            probe, lambda: self.observe(probe, told), simulated=probe in self.simulated
+        )

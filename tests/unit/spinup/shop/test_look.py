@@ -91,6 +91,27 @@ async def test_what_is_there_is_asked_and_what_is_absent_is_not(
     assert host.asked[-1] == ("metrics.scraped", {"agents": ["pm"]})
 
 
+async def test_what_a_stand_in_has_made_is_simulated(
+    loaded: LoadedInstance, recorder: Recorder
+) -> None:
+    await Shop(recorder, Host().observe, loaded, frozenset(("shop.ci",))).look()
+    modes = {one.name: one.mode for one in recorder.probes}
+    assert modes == {
+        "shop.services": "observed",
+        "shop.grafana": "observed",
+        "shop.ci": "simulated",
+    }
+
+
+async def test_further_services_are_asked_once(loaded: LoadedInstance, recorder: Recorder) -> None:
+    host = Host()
+    shop = Shop(recorder, host.observe, loaded)
+    await shop.look()
+    await shop.also(("ci", "k3s", "swarm"), loaded.instance)
+    # The first was asked already, and the last is not of this instance.
+    assert [name for name, _ in host.asked] == ["shop.grafana", "shop.ci", "shop.k3s"]
+
+
 async def test_without_prometheus_nobody_is_asked_for_numbers(
     loaded: LoadedInstance, recorder: Recorder
 ) -> None:

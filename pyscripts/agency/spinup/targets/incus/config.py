@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agency.guests import Limits, WantedKind
@@ -20,6 +21,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     keep: bool = False
     parts: tuple[str, ...] = ()  # of the profile, by name
+    supplies: Path | None = None  # directory of what parts take into the guest
     boot_timeout_s: float = 90.0
     activate_timeout_s: float = 120.0
     suite_timeout_s: float = 240.0
@@ -28,7 +30,8 @@ class Config:
 def config_of(chosen: Mapping[str, Any]) -> Config:
     """Read the values of a command line's options."""
     limits = {name: chosen[name] for name in ("memory_mb", "cpus", "disk_gb")}
-    same = ("pool", "keep", "parts", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
+    same: tuple[str, ...] = ("pool", "keep", "parts", "supplies")
+    same += ("boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
     return Config(
         kind=WantedKind(chosen["guest_kind"]),
         system=WantedSystem(chosen["guest_system"]),

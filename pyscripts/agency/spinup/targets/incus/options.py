@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,7 @@ _CPUS = click.IntRange(min=1, max=256)
 _DISK_GB = click.IntRange(min=2, max=1 << 14)
 _DISK = "Most disk space of the guest, in GiB, where the pool has quotas."
 _PARTS = "Parts to run and examine too, by comma; known are: "
+_SUPPLIES = "Directory of what parts take into a guest without a network; see docs/guests.md."
 _BOOT = "Seconds until a guest's systemd must run."
 _ACTIVATE = "Seconds that an activation may take."
 
@@ -55,6 +57,11 @@ OPTIONS: Mapping[str, Decorator] = {
         default="",
         callback=chosen_parts,
         help=_PARTS + ", ".join(KNOWN_PARTS) + ".",
+    ),
+    "supplies": click.option(
+        "--supplies",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help=_SUPPLIES,
     ),
     "keep": click.option(
         "--keep", is_flag=True, help="Leave the guest; `agency guest` looks into it."

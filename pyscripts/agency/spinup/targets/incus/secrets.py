@@ -120,7 +120,8 @@ def _make_instance(
             if spec.cls is SecretClass.A2
         }
         for part in parts:
-            values |= part.secrets(loaded.instance)
+            # Of two parts that bring one secret, both have the first one's.
+            values = {**part.secrets(loaded.instance), **values}
         (root / sops.SECRETS_FILE).parent.mkdir()
         write_atomically(root / sops.SECRETS_FILE, sops.encrypt(values, [key.recipient]))
         write_rendered(loaded)

@@ -48,7 +48,7 @@ async def open_incus(setting: Setting, config: Config) -> AsyncIterator[IncusTar
         PrerequisiteError: something that the run needs is not here; all of it is named.
     """
     source, state = source_root(), state_dir()
-    parts = tuple(make_part(name) for name in config.parts)
+    parts = tuple(make_part(name, config.supplies) for name in config.parts)
     needs = Needs(config, state / "guest", source, parts)
     needs.refuse_lacking_here()
     async with connect_incus() as client:
@@ -85,6 +85,8 @@ class IncusTarget:
             convergence = await self._install(run, made, guest, secrets)
         async with run.step("activate"):
             await _activate(run, made, guest, convergence)
+            for part in self.maker.parts:
+                await part.activated(guest)
         fit = _Fitted(guest, made, secrets, Meter(guest))
         async with run.step("accounts"):
             shop = await self._accounts(run, fit)
@@ -93,7 +95,8 @@ class IncusTarget:
         async with step("probe"):
             await examination.homeserver()
             talk = await examination.control()
-            await examination.services(self.setting.loaded)
+            simulated = frozenset(name for part in self.maker.parts for name in part.simulated)
+            await examination.services(self.setting.loaded, simulated)
         async with step("scenario"):
             await examination.scenario(talk)
         async with step("records"):
@@ -147,6 +150,8 @@ class IncusTarget:
         provisioned = await made.system.provision(
             guest, secrets.loaded, secrets.key, timeout_s=self.config.activate_timeout_s
         )
+        for part in self.maker.parts:
+            await part.bring(guest)
         await run.probe("guest.packages", provisioned.packages)
         return provisioned.convergence
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.transcript.rules.v1.rule import ProbeRule
-from agency.transcript.rules.v2 import agents, alerts, backup, control, edge, shop
+from agency.transcript.rules.v2 import agents, alerts, backup, control, edge, recipes, shop
 
 PARTS: Mapping[str, tuple[ProbeRule, ...]] = {
     "agents": agents.RULES,
     "alerts": alerts.RULES,
     "edge": edge.RULES,
     "backup": backup.RULES,
+    "recipes": recipes.RULES,
 }
 _OF_PARTS = tuple(rule for rules in PARTS.values() for rule in rules)
 

@@ -2,6 +2,7 @@
 
     parts/NAME ── make() ──▶ Part      adapt, secrets      the run's instance
                                │       packages, exported  what the guest is made of
+                               │       bring, activated    what its units need, and wait for
                                │       reach               the way of people into it
                                └       at                  probes, at the end of a step
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -72,6 +73,8 @@ class Part:
     unpacked: ClassVar[tuple[str, ...]] = ()
     exported: ClassVar[bool] = False  # whether it has definitions in modules/portable/parts
     programs: ClassVar[Mapping[str, str]] = {}  # of this machine, each with how to get it
+    supplies: Path | None = None  # directory of a person, with what a guest cannot fetch
+    simulated: Collection[str] = ()  # probes of what a stand-in of a program has made
 
     def refuse_lacking(self) -> None:
         """Look whether this machine has what the part needs, before anything is made.
@@ -87,6 +90,12 @@ class Part:
         """Make the external secrets that the part needs, by their names."""
         return {}
 
+    async def bring(self, guest: Guest) -> None:
+        """Put into the fresh guest what the part's units need, before they are started."""
+
+    async def activated(self, guest: Guest) -> None:
+        """Go on with what the activation has started, until the part can be looked at."""
+
     async def reach(self, shop: Shop) -> Entrance | None:  # noqa: ARG002
         """Open another way for people into the homeserver, and look at it; None for no other."""
         return None
@@ -100,7 +109,9 @@ def known_parts() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def make_part(name: str) -> Part:
+def make_part(name: str, supplies: Path | None = None) -> Part:
     """Make a part by its name."""
     make: Callable[[], Part] = importlib.import_module(f"{__name__}.{name}").make
-    return make()
+    part = make()
+    part.supplies = supplies
+    return part

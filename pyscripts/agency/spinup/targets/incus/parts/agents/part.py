@@ -13,7 +13,7 @@ from agency.spinup.targets.incus.parts import Part, Shop
 from agency.spinup.targets.incus.parts.agents import scripted
 from agency.spinup.targets.incus.parts.agents.task import Trial
 
-PORT = 8029
+PORT = 8099  # of no service, also where recipe CI runs beside it
 _ROLE = "developer"
 _MODELS: Mapping[str, Any] = {
     "providers": {scripted.MODEL: {"kind": "openai", "url": f"http://127.0.0.1:{PORT}"}},

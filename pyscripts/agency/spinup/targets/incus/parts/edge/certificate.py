@@ -34,11 +34,14 @@ class _Issuer:
 
 
 def make_certificates(domain: str, now: datetime) -> Certificates:
-    """Make an authority, one below it, and the certificate of a domain and all names in it."""
+    """Make an authority, one below it, and the certificate of a domain and all names in it.
+
+    Those of apps under test are among them, so that it fits an instance that tests recipes, too.
+    """
     until = now + VALID
     authority = _issue("root", None, now, until)
     intermediate = _issue("intermediate", authority, now, until)
-    leaf = _issue(domain, intermediate, now, until, names=(domain, f"*.{domain}"))
+    leaf = _issue(domain, intermediate, now, until, names=(domain, f"*.{domain}", f"*.ci.{domain}"))
     key = leaf.key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
