@@ -40,7 +40,7 @@ def _unfit(program: ProgramSettings | None, runtime: str) -> str | None:
     if program.own_tools == "confined" and runtime == "process":
         return (
             "the runtime process gives it no user of its own, in which its own tools could be "
-            "confined; set ownTools: off, or run it in the runtime docker or systemd"
+            "confined; set ownTools: off, or run it on a host, in the runtime docker or systemd"
         )
     if program.kind == "command" and runtime == "docker":
         hidden = next((each for each in program.run if not is_in_own_directory(each)), None)

@@ -7,7 +7,6 @@ small one that runs what its model asks for.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -182,20 +181,20 @@ def test_what_it_leaves_running_ends_with_the_task(agency: ContainedAgency) -> N
 
 
 @ONLY_STAND_IN
-def test_killed_in_the_middle_it_begins_again_and_answers(agency: ContainedAgency) -> None:
+def test_killed_in_the_middle_it_says_so_and_comes_back(agency: ContainedAgency) -> None:
     before = agency.pids()
     assert set(before) == {"run", "gateway", "chat", "host"}
     agency.model.script[:] = [Turn("never said", fault="slow")]
     agency.model.asked.clear()
     event = agency.ask("Take your time.")
     within(lambda: agency.model.asked, agency.logs)
-    agency.model.script[:] = [Turn("Finished after all.")]
     agency.kill("host")
-    within(lambda: agency.pids().get("host", before["host"]) != before["host"], agency.logs)
-    said = within(lambda: agency.said(event), agency.logs, seconds=60)
-    assert said
-    told = played(agency)
-    assert told == []
+    within(lambda: agency.said(event).startswith("Not done: its host ended"), agency.logs)
+    within(lambda: set(agency.pids()) == set(before), agency.logs)
+    (told,) = played(agency, use(ECHOES, text="again"))
+    assert "again" in told
+    now = agency.pids()
+    assert {name for name in before if now[name] != before[name]} == {"host"}
 
 
 @ONLY_STAND_IN
@@ -209,11 +208,7 @@ def test_stopped_nothing_of_it_is_left(agency: ContainedAgency) -> None:
 
 @ONLY_STAND_IN
 def test_with_its_own_tools_off_it_has_no_shell(agency: ContainedAgency) -> None:
-    (pm,) = (each for each in agency.control.config["agents"] if each["name"] == "pm")
-    assert "pm is stopped" in agency.order("!agency agents stop pm")
-    agency.control.stop()
-    pm["program"]["own_tools"] = "off"
-    agency.control.start()
+    _change(agency, own_tools="off")
     agency.start()
     (told,) = played(agency, shell(f"mkdir -p {WORKSPACE}; touch {WORKSPACE}/mark; echo done"))
     assert "done" not in told
@@ -223,11 +218,31 @@ def test_with_its_own_tools_off_it_has_no_shell(agency: ContainedAgency) -> None
     assert "rain" in told
 
 
+@ONLY_STAND_IN
+def test_in_an_image_without_a_shell_it_says_what_is_missing(agency: ContainedAgency) -> None:
+    assert agency.engine is not None
+    _change(agency, own_tools="confined")
+    agency.control.stop()
+    agency.control.config["docker"] = agency.engine.settings(memory_mib=256).model_dump()
+    agency.control.start()
+    assert "pm runs" in agency.order("!agency agents start pm")
+    within(agency.listening, agency.logs)
+    event = agency.ask("Do it.")
+    within(lambda: "there is no /bin/sh here" in agency.said(event), agency.logs)
+
+
+def _change(agency: ContainedAgency, **program: str) -> None:
+    """Stop the agent, and give the control plane other settings of its program."""
+    (pm,) = (each for each in agency.control.config["agents"] if each["name"] == "pm")
+    assert "pm is stopped" in agency.order("!agency agents stop pm")
+    agency.control.stop()
+    pm["program"] |= program
+    agency.control.start()
+
+
 def _is_there(agency: ContainedAgency, path: str) -> bool:
     made = agency.container(".command")
     assert made
-    status, _ = agency.engine.inside(made, f"import os; os.stat({path!r})")  # type: ignore[union-attr]
+    assert agency.engine is not None
+    status, _ = agency.engine.inside(made, f"import os; os.stat({path!r})")
     return status == 0
-
-
-assert os.access(STAND_IN, os.X_OK)

@@ -196,7 +196,9 @@ def test_the_control_plane_refuses_a_program_that_nothing_starts(
     read("docker")
     command = {"kind": "command", "agent": "opencode", "run": ["/opt/opencode"]}
     read("process", **command)
-    with pytest.raises(ValueError, match=r"no user of its own.*in the runtime docker or systemd"):
+    with pytest.raises(
+        ValueError, match=r"no user of its own.*on a host, in the runtime docker or systemd"
+    ):
         read("process", **command, own_tools="confined")
     with pytest.raises(ValueError, match=r"/opt in its container would be this machine's"):
         read("docker", **command)

@@ -122,6 +122,8 @@ async def _pass(
     way: Way, free: asyncio.Semaphore, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     with contextlib.closing(writer):
+        if free.locked():
+            return  # as many are open as it may have
         async with free:
             try:
                 async with asyncio.timeout(_WAY_S):

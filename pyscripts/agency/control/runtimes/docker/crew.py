@@ -158,7 +158,9 @@ class ContainerCrew:
             parts.COMMAND: ("command-line agent", self._command),
             parts.ROOMS: ("account in rooms", self._rooms),
         }
-        self._kept = tuple(self._keeper(part, *made[part]) for part in self._parts)
+        if not self._is_command:
+            del made[parts.COMMAND]
+        self._kept = tuple(self._keeper(part, *each) for part, each in made.items())
         for each in self._kept:
             each.begin()
 
@@ -187,7 +189,7 @@ class ContainerCrew:
     async def erase(self) -> None:
         """Remove what is kept of programs that ended: volumes, files."""
         engine, identity = self.yard.engine, self.yard.engine.identity(self.agent)
-        for part in self._parts:
+        for part in parts.ALL:
             await engine.remove_volume(self.agent, engine.identity(self.agent, part).volume)
             await asyncio.to_thread(remove_tree, self._handed(part))
         for volume in self._volumes(identity):
@@ -197,7 +199,7 @@ class ContainerCrew:
     async def usages(self) -> tuple[Usage, ...]:
         """Count what its containers use."""
         engine = self.yard.engine
-        found = [await engine.find(self.agent, part) for part in self._parts]
+        found = [await engine.find(self.agent, part) for part in parts.ALL]
         running = [seen.id for seen in found if seen is not None and seen.running]
         return tuple([await engine.usage(each) for each in running])
 
@@ -213,19 +215,15 @@ class ContainerCrew:
     def _is_command(self) -> bool:
         return self.program.kind == "command"
 
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        command = (parts.COMMAND,) if self._is_command else ()
-        return (parts.GATEWAY, *command, parts.ROOMS)
-
-    def _volumes(self, identity: Identity) -> tuple[str, ...]:
+    @staticmethod
+    def _volumes(identity: Identity) -> tuple[str, ...]:
         """Name the volumes in memory that its containers share."""
         both = (parts.front_volume(identity), parts.control_volume(identity))
-        return (*both, parts.tasks_volume(identity)) if self._is_command else both
+        return (*both, parts.tasks_volume(identity))
 
     def _tokens(self) -> Iterator[Path]:
         """Name the files of the tokens of a run, without that of the account."""
-        for part in (*self._parts, ""):
+        for part in (*parts.ALL, ""):
             for name in (GATEWAY_TOKEN, GATEWAY_CONTROL_TOKEN, MODEL_TOKEN):
                 yield self._handed(part) / name
 
@@ -318,7 +316,7 @@ class ContainerCrew:
     async def _discard(self, timeout_s: float) -> None:
         """End and remove its containers, at the same time."""
         ends = await asyncio.gather(
-            *(self._remove(part, timeout_s) for part in self._parts),
+            *(self._remove(part, timeout_s) for part in parts.ALL),
             return_exceptions=True,
         )
         for end in ends:

@@ -31,7 +31,7 @@ from agency.control.runtimes.beside.writing import (
 from agency.control.runtimes.docker.container import HANDED, STATE, Identity, Inside, show
 from agency.protocols import SOCKET
 
-GATEWAY, ROOMS, COMMAND = "gateway", "rooms", "command"
+ALL = GATEWAY, COMMAND, ROOMS = "gateway", "command", "rooms"
 GATEWAY_FILE, ROOMS_FILE, COMMAND_FILE = "gateway.json", "chat.json", "host.json"
 HOMESERVER_DOOR, MODELS_DOOR = "homeserver.sock", "models.sock"
 # In the containers: volumes with sockets of the gateway, and the Gosuto.
