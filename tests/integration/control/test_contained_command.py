@@ -34,7 +34,7 @@ socket.create_connection((host, int(port)), 2)
 print('REACHED', sys.argv[1])" "$each" 2>&1 | tail -1
 done
 for each in {files}; do cat "$each" 2>&1; done
-find / -xdev -name '*token*' -path '/run/*' 2>/dev/null
+find /run -name '*token*' 2>/dev/null
 find / -type s 2>/dev/null
 for each in /proc/[0-9]*; do tr '\\0' ' ' < $each/cmdline; echo; done
 id -u; ls /sys/class/net
@@ -60,6 +60,8 @@ def agency(
     containers = request.getfixturevalue("containers")
     with tempfile.TemporaryDirectory(prefix="own-program-") as made:
         program = OPENCODE
+        if request.param == "opencode" and not program.is_file():
+            pytest.skip("opencode is not fetched: `make test-agents-own` does it")
         if request.param != "opencode":
             program = Path(made, "bin", "agent")
             program.parent.mkdir()
@@ -198,15 +200,6 @@ def test_killed_in_the_middle_it_says_so_and_comes_back(agency: ContainedAgency)
 
 
 @ONLY_STAND_IN
-def test_stopped_nothing_of_it_is_left(agency: ContainedAgency) -> None:
-    assert "pm is stopped" in agency.order("!agency agents stop pm")
-    assert agency.pids() == {}
-    assert not agency.token_files()
-    agency.start()
-    assert played(agency) == []
-
-
-@ONLY_STAND_IN
 def test_with_its_own_tools_off_it_has_no_shell(agency: ContainedAgency) -> None:
     _change(agency, own_tools="off")
     agency.start()
@@ -235,6 +228,8 @@ def _change(agency: ContainedAgency, **program: str) -> None:
     """Stop the agent, and give the control plane other settings of its program."""
     (pm,) = (each for each in agency.control.config["agents"] if each["name"] == "pm")
     assert "pm is stopped" in agency.order("!agency agents stop pm")
+    assert agency.pids() == {}
+    assert not agency.token_files()
     agency.control.stop()
     pm["program"] |= program
     agency.control.start()

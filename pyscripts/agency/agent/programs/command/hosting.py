@@ -50,6 +50,7 @@ _FIRST_S = 5.0  # for the packet of who connected
 _CALLERS = 16
 _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 _SHELL, _PAGE = "/bin/sh", "docs/bring-your-own-agent.md"
+_PLACES = ("/usr/local/bin", "/usr/bin", "/bin")  # the image's PATH names its own directory alone
 _OPEN_TO_ALL = 0o666  # callers are known by their user
 
 _log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ class _Desk:
             return {"error": "what was handed over is no task"}
         send(there, {"ready": True}, self.handed)
         try:
-            prepared = prepare(self.config.command(asked.told["model"]), os.environ)
+            prepared = prepare(self.config.command(asked.told["model"]), _environment())
             marked = {key: os.environ[key] for key in (MARKER_VARIABLE,) if key in os.environ}
             given, said, errors = asked.descriptors
             process = await asyncio.create_subprocess_exec(
@@ -204,6 +205,12 @@ class _Desk:
             return {"error": f"the program cannot be run: {error.strerror}"}
         asked.close()
         return {"status": await _ended(process, there)}
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's, with the usual places of programs that its shell may call."""
+    places = dict.fromkeys((*os.environ.get("PATH", "").split(":"), *_PLACES))
+    return {**os.environ, "PATH": ":".join(each for each in places if each)}
 
 
 async def _ended(process: asyncio.subprocess.Process, there: socket.socket) -> int:
