@@ -156,22 +156,26 @@ def test_confined_its_shell_reaches_gateway_and_proxy_and_nothing_else(
 
 @ONLY_STAND_IN
 def test_its_tokens_decide_on_nothing_and_its_program_is_read_only(agency: ContainedAgency) -> None:
-    program = agency.control.config["agents"][0]["program"]["run"][0]
-    code = (
-        "import urllib.request as r, urllib.error as e\n"
-        "for path in ('v1/status', 'v1/approvals'):\n"
-        "    try: print(path, r.urlopen('http://127.0.0.1:2200/' + path, timeout=5).status)\n"
+    (pm,) = (each for each in agency.control.config["agents"] if each["name"] == "pm")
+    program = pm["program"]["run"][0]
+    python, control = "/opt/agency/bin/python3 -I -c", ("v1/status", "v1/approvals")
+    ask = (
+        "import sys, urllib.request as r, urllib.error as e\n"
+        "token = open('/run/agency/gateway-token').read()\n"
+        "for path in sys.argv[1:]:\n"
+        "    asked = r.Request('http://127.0.0.1:2200/' + path)\n"
+        "    asked.add_header('Authorization', 'Bearer ' + token)\n"
+        "    try: print(path, r.urlopen(asked, timeout=5).status)\n"
         "    except e.HTTPError as x: print(path, x.code)\n"
     )
-    (told,) = played(
-        agency,
-        shell(
-            f'/opt/agency/bin/python3 -I -c "{code}"; echo x >> {program}; '
-            "echo x > /run/agency/x; echo x > /opt/agency/x; echo x > /etc/x"
-        ),
-    )
-    assert told.count(" 404") == 2, told
-    assert told.count("Read-only file system") == 4, told
+    mounted = "import os, sys; print('read-only', bool(os.statvfs(sys.argv[1]).f_flag & 1))"
+    places = (program, "/run/agency/x", "/opt/agency/x", "/etc/x")
+    writes = "; ".join(f"echo x >> {each} && echo written" for each in places)
+    script = f'{python} "{ask}" {" ".join(control)}; {python} "{mounted}" {program}; {writes}'
+    (told,) = played(agency, shell(script))
+    assert [path for path in control if f"{path} 404" in told] == list(control), told
+    assert "read-only True" in told
+    assert "written" not in told
 
 
 @ONLY_STAND_IN
