@@ -19,7 +19,7 @@ from typing import Any
 from agency.agent.programs.command.handing import HandingError, Packet, make_socket, receive, send
 from agency.errors import AgencyError
 from agency.piping import Line, both_ways
-from agency.protocols import short_path
+from agency.unix_sockets import short_path
 
 _MAX_CONNECTIONS = 32
 _CONNECT_S, _POLL_S = 30.0, 0.1  # its host may be about to start

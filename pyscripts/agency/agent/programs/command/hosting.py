@@ -17,7 +17,6 @@ import os
 import pwd
 import signal
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +32,6 @@ from agency.agent.programs.command.handing import (
     MODEL_URL,
     HandingError,
     Packet,
-    make_socket,
     receive,
     send,
 )
@@ -42,13 +40,12 @@ from agency.agent.programs.command.starting import CommandConfig, prepare
 from agency.children import MARKER_VARIABLE
 from agency.errors import AgencyError, PrerequisiteError
 from agency.listening import listen
-from agency.protocols import short_path
 from agency.settings import Written
 from agency.signals import stop_signals
+from agency.unix_sockets import listen_at, peer_of
 
 _FIRST_S = 5.0  # for the packet of who connected
 _CALLERS = 16
-_CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 _SHELL, _PAGE = "/bin/sh", "docs/bring-your-own-agent.md"
 _PLACES = ("/usr/local/bin", "/usr/bin", "/bin")  # the image's PATH names its own directory alone
 _OPEN_TO_ALL = 0o666  # callers are known by their user
@@ -115,33 +112,19 @@ def _uid_of(name: str | None) -> int:
 
 async def _accept(config: HostConfig, caller: int) -> None:
     loop = asyncio.get_running_loop()
-    with _listening(config.listen) as here, _ports() as handed:
+    hint = "make its directory, for the host's user alone to write"
+    kind = socket.SOCK_SEQPACKET
+    listening = listen_at(config.listen, hint=hint, mode=_OPEN_TO_ALL, backlog=_CALLERS, kind=kind)
+    with listening as here, _ports() as handed:
         desk = _Desk(config, handed)
         _log.info("listening", extra={"fields": {"agent": config.agent}})
         async with asyncio.TaskGroup() as group:
             while True:
                 there, _ = await loop.sock_accept(here)
-                given = there.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-                if _CREDENTIALS.unpack(given)[1] != caller or len(desk.callers) >= _CALLERS:
+                if peer_of(there).uid != caller or len(desk.callers) >= _CALLERS:
                     there.close()
                     continue
                 desk.take(group.create_task(desk.work(there)))
-
-
-@contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
-    with make_socket() as made:
-        try:
-            path.unlink(missing_ok=True)
-            with short_path(path) as name:
-                made.bind(name)
-            path.chmod(_OPEN_TO_ALL)
-            made.listen(_CALLERS)
-        except OSError as error:
-            raise PrerequisiteError(
-                f"cannot listen: {error.strerror or error}", where=str(path)
-            ) from error
-        yield made
 
 
 @contextmanager
