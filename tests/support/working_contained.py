@@ -60,7 +60,9 @@ print(json.dumps({
 APPLETS = ("sh", "cat", "find", "id", "ls", "mkdir", "setsid", "sleep", "tail", "touch", "tr")
 
 
-def with_tools(engine: AgentsEngine, *, shell: bool = False) -> DockerSettings:
+def with_tools(
+    engine: AgentsEngine, *, shell: bool = False, memory_mib: int = 256
+) -> DockerSettings:
     """Settings with an image that has the tool server, as an operator would add one; or a shell."""
     place = engine.engine.place / "tools"
     place.mkdir(mode=0o755, exist_ok=True)
@@ -77,7 +79,7 @@ def with_tools(engine: AgentsEngine, *, shell: bool = False) -> DockerSettings:
         engine.cli("cp", f"{programs}/.", f"{made}:/bin")
     image_id = engine.cli("commit", made, "with-tools:1")
     engine.cli("rm", made)
-    return engine.settings(image="with-tools:1", image_id=image_id, memory_mib=256)
+    return engine.settings(image="with-tools:1", image_id=image_id, memory_mib=memory_mib)
 
 
 @dataclass
@@ -206,7 +208,9 @@ def working_agency(
             stack.callback(engine.sweep)
             made = ContainedAgency(homeserver, control, model, place, engine=engine)
             shell = program.get("own_tools") == "confined"
-            control.config["docker"] = with_tools(engine, shell=shell).model_dump()
+            memory = 1024 if program else 256  # opencode takes 450 MB
+            settings = with_tools(engine, shell=shell, memory_mib=memory)
+            control.config["docker"] = settings.model_dump()
         made.set_up({name: homeserver.create_user(name) for name in ("alice", "bob")})
         by_stdin(control, "secrets", "set", "weather", value=f"{CANARY}-1")
         assert "weather" in made.order("!agency secrets bind weather pm")
