@@ -28,7 +28,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
   mutation mutation-sample coverage-properties \
-  check-nix test-docker test-recipes test-recipes-way agent-image test-forge test-s3 test-agents-own test-agents \
+  check-nix test-docker test-recipes test-recipes-way agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -82,6 +82,11 @@ test-agents-own: setup-dev ## Test public command-line agents under the agency's
 	@$(PYTHON) tools/agent_clis.py
 	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent \
 	  tests/integration/control/test_working_agent.py
+
+test-agents-own-shell: setup-dev ## Test one of them with its own shell, in a container (root; 2 minutes)
+	@$(PYTHON) tools/setup.py docker
+	@$(PYTHON) tools/agent_clis.py
+	AGENCY_REQUIRE_AGENTS=1 AGENCY_REQUIRE_DOCKER=1 pytest -m agents tests/integration/control/test_contained_command.py
 
 test-agents: setup-dev ## Test the agents' templates end to end: rooms, model, tools, browser, forge
 	@$(PYTHON) tools/gitea.py

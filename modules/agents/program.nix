@@ -1,9 +1,10 @@
 # What works in an agent, beside its ACP process: its tool gateway, and its account in rooms.
 #
 #   control plane ─ /run/agency-control/beside/NAME ─┬─▶ agency-agent-gateway@NAME   tools
-#        before it starts agency-agent@NAME          └─▶ agency-agent-chat@NAME      rooms, models
-#
-# Both begin with agency-agent@NAME and end with it. Where the control plane left nothing, the agent
+#        before it starts agency-agent@NAME          ├─▶ agency-agent-chat@NAME      rooms, models
+#                                                    └─▶ agency-agent-command@NAME   a command-line
+#                                                        agent, if it is one
+# All begin with agency-agent@NAME and end with it. Where the control plane left nothing, the agent
 # has no program, and they do not begin.
 {
   config,
@@ -22,17 +23,28 @@ let
   templates = [
     "agency-agent-gateway@"
     "agency-agent-chat@"
+    "agency-agent-command@"
+  ];
+  # Places that its unit does not show.
+  hidden = [
+    "/home/"
+    "/root/"
+    "/run/user/"
+    "/tmp/"
+    "/var/tmp/"
   ];
 
-  common = {
-    user = "${naming.prefix}%i";
-    inherit (naming) group;
-    network = "loopback";
+  bound = {
     after = [ main ];
     bindsTo = [ main ];
     partOf = [ main ];
     # A switch must not end an agent's work.
     restartIfChanged = false;
+  };
+  common = bound // {
+    user = "${naming.prefix}%i";
+    inherit (naming) group;
+    network = "loopback";
   };
   limits = {
     SocketBindDeny = "any";
@@ -56,6 +68,10 @@ in
                 "command"
               ] (declared.${name}.program.kind or "builtin") "Kind of its program, as the instance says it."
               // opt.md "kind of program in the instance";
+            run =
+              opt.is (types.listOf types.str) (declared.${name}.program.run or [ ])
+                "Command-line agent, as the instance names its files; none for the kind `builtin`."
+              // opt.md "as the instance names it";
           };
           config = lib.mkIf config.program.enable {
             templates = templates;
@@ -129,6 +145,7 @@ in
       ];
       after = common.after ++ [
         "agency-agent-gateway@%i.service"
+        "agency-agent-command@%i.service"
         "agency-proxy.service"
         "matrix-synapse.service"
       ];
@@ -150,11 +167,61 @@ in
       };
     };
 
+    # Its shell may be its own, so it has neither the agent's user, whose tokens that reads, nor a
+    # network: two ports of its loopback are handed to the account, which leads them to gateway and
+    # proxy.
+    agency.units."agency-agent-command@" = bound // {
+      description = "Command-line agent of agent %i";
+      command = [
+        "agent"
+        "host"
+        "--config"
+        "%d/host.json"
+      ];
+      path = [
+        pkgs.bash
+        pkgs.coreutils
+        pkgs.findutils
+        pkgs.gitMinimal
+        pkgs.gnugrep
+        pkgs.gnused
+      ];
+      credentials = {
+        "host.json" = "${handed}/host.json";
+        gateway-token = "${handed}/gateway-token";
+        model-token = "${handed}/model-token";
+      };
+      unitConfig = {
+        ConditionPathExists = "${handed}/host.json";
+        StartLimitIntervalSec = 0;
+      };
+      relax = {
+        # These agents are made of JavaScript, which is compiled at run time.
+        MemoryDenyWriteExecute = false;
+        # The two ports, in a network of nothing but loopback.
+        IPAddressAllow = "localhost";
+        RestrictAddressFamilies = "AF_UNIX AF_INET AF_INET6";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged"
+        ];
+      };
+      serviceConfig = {
+        OOMPolicy = "kill";
+        RuntimeDirectory = "agency-command/%i";
+        RuntimeDirectoryMode = "0711";
+        StateDirectory = "agency-command/%i";
+        StateDirectoryMode = "0700";
+      };
+    };
+
     assertions = lib.concatLists (
       lib.mapAttrsToList (
         name: agent:
         let
           isUnit = agent.program.enable && agent.runtime == "systemd";
+          run = agent.program.run;
+          isHidden = file: lib.any (place: lib.hasPrefix place file) hidden;
         in
         [
           {
@@ -165,10 +232,10 @@ in
             '';
           }
           {
-            assertion = isUnit -> agent.program.kind == "builtin";
+            assertion = !(isUnit && lib.any isHidden run);
             message = ''
-              agency.agents.${name}: its program is a command-line agent, which units of systemd do not start yet.
-              Set kind: builtin in instance.yaml and run `agency render`, or work with it by `agency up`.
+              agency.agents.${name}: its command-line agent is at ${lib.concatStringsSep ", " run}, which its unit does not see.
+              Put it where all may read it, such as /opt/NAME; set run in instance.yaml and run `agency render`.
             '';
           }
         ]

@@ -1,4 +1,4 @@
-"""Directories of a user of a machine (XDG base directories)."""
+"""Paths of a machine: directories of a user (XDG base directories), and of programs."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ def sandbox_dir(environ: Mapping[str, str] = os.environ) -> Path:
     if named:
         return Path(named)
     return _SANDBOX_OF_ROOT if os.geteuid() == 0 else state_dir(environ) / "sandbox"
+
+
+# Directories of an image, and of what a runtime mounts in a container.
+_OF_IMAGES = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys"),
+    *("/usr", "/var", "/opt/agency"),
+)
+_OF_MANY = ("/", "/home", "/opt", "/srv", "/tmp")  # noqa: S108 - a name
+
+
+def is_in_own_directory(program: Path) -> bool:
+    """Return whether a program's directory can be shown in a container without hiding its own."""
+    place = program.parent
+    return str(place) not in _OF_MANY and not any(place.is_relative_to(each) for each in _OF_IMAGES)

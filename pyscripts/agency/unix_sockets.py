@@ -46,14 +46,21 @@ def short_path(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def listen_at(path: Path, *, hint: str, mode: int = 0o600, backlog: int = 16) -> socket.socket:
+def listen_at(
+    path: Path,
+    *,
+    hint: str,
+    mode: int = 0o600,
+    backlog: int = 16,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+) -> socket.socket:
     """Listen at a path, in place of the socket of a program that was killed.
 
     Raises:
         PrerequisiteError: the place cannot be used, or another kind of file is there; `hint` is
             the remedy.
     """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made = socket.socket(socket.AF_UNIX, kind)
     try:
         with short_path(path) as name:
             _forget(Path(name))

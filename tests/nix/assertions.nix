@@ -410,10 +410,10 @@ in
       agents.dev-two.program.enable = false;
     };
   };
-  command-on-a-host = {
+  command-out-of-sight = {
     file = "agents/program.nix";
-    says = "its program is a command-line agent";
-    module.agency.agents.pm.program.kind = "command";
+    says = "which its unit does not see";
+    module.agency.agents.pm.program.run = [ "/home/alice/opencode" ];
   };
   no-login = {
     file = "hosts/agency/login.nix";

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agency.files import write_atomically
-from agency.recipes.engine.orphans import adopt
+from agency.orphans import adopt
 from agency.recipes.run import places
 
 

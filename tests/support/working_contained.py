@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent_containers import PYTHON, AgentsEngine
+from background import in_background
 from gatewaying import SCRIPT
+from scripted_model import scripted
+from vault_places import CANARY, by_stdin
 
 from agency.control.runtimes.docker.settings import DockerSettings
+from agency.naming import container_uid
 from agency.protocols import GatewayStatus
-from working import Agency
+from working import ALICE, BOB, ECHO, Agency, audit_log, proxy_process
 
 TOOLS, STATE = "/opt/tools/tool_server.py", "/var/lib/agency"
 ASK = """
@@ -49,16 +56,30 @@ print(json.dumps({
 """
 
 
-def with_tools(engine: AgentsEngine) -> DockerSettings:
-    """Settings with an image that has the tool server, as an operator would add one."""
+# What a shell calls; the image of `make agent-image` has no shell.
+APPLETS = ("sh", "cat", "find", "id", "ls", "mkdir", "setsid", "sleep", "tail", "touch", "tr")
+
+
+def with_tools(
+    engine: AgentsEngine, *, shell: bool = False, memory_mib: int = 256
+) -> DockerSettings:
+    """Settings with an image that has the tool server, as an operator would add one; or a shell."""
     place = engine.engine.place / "tools"
-    place.mkdir(mode=0o755)
+    place.mkdir(mode=0o755, exist_ok=True)
     shutil.copy(SCRIPT, place)
     made = engine.cli("create", engine.image)
     engine.cli("cp", str(place), f"{made}:/opt/tools")
+    if shell:
+        programs = place.parent / "bin"
+        programs.mkdir(mode=0o755, exist_ok=True)
+        shutil.copy(str(shutil.which("busybox")), programs)
+        for name in APPLETS:
+            (programs / name).unlink(missing_ok=True)
+            (programs / name).symlink_to("busybox")
+        engine.cli("cp", f"{programs}/.", f"{made}:/bin")
     image_id = engine.cli("commit", made, "with-tools:1")
     engine.cli("rm", made)
-    return engine.settings(image="with-tools:1", image_id=image_id, memory_mib=256)
+    return engine.settings(image="with-tools:1", image_id=image_id, memory_mib=memory_mib)
 
 
 @dataclass
@@ -150,3 +171,51 @@ def _processes(shown: dict[str, Any]) -> dict[str, int]:
     except OSError:  # it ended meanwhile
         return {}
     return {verb: int(children[0])} if children else {}
+
+
+@contextmanager
+def working_agency(
+    homeserver: Any,
+    make_control: Callable[..., Any],
+    engine: AgentsEngine | None,
+    program: dict[str, Any],
+) -> Iterator[Agency]:
+    """Run an agency whose agent pm works, with one tool; in containers, where there is an engine.
+
+    `program` are its settings beside the model's name.
+    """
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-")))
+        model = stack.enter_context(in_background(scripted()))
+        audit = stack.enter_context(in_background(audit_log(place, container_uid("pm"))))
+        control = make_control(
+            homeserver.credentials,
+            homeserver_url=homeserver.url,
+            listen_port=homeserver.appservice_port,
+            operators=[ALICE, BOB],
+            limits={"reconcile_interval_s": 0, "secret_check_s": 0.3},
+        )
+        state_dir = Path(control.config["state_dir"])
+        url = stack.enter_context(proxy_process(place, state_dir, model.url))
+        tokens = str(state_dir / "model-tokens")
+        control.config["models"] = {"url": url, "tokens": tokens, "audit_socket": str(audit)}
+        for each in control.config["agents"]:
+            if each["name"] == "pm":
+                each["program"] = {"model": "small", **program}
+                each["runtime"] = "process" if engine is None else "docker"
+        made = Agency(homeserver, control, model, place)
+        if engine is not None:
+            stack.callback(engine.sweep)
+            made = ContainedAgency(homeserver, control, model, place, engine=engine)
+            shell = program.get("own_tools") == "confined"
+            memory = 1024 if program else 256  # opencode takes 450 MB
+            settings = with_tools(engine, shell=shell, memory_mib=memory)
+            control.config["docker"] = settings.model_dump()
+        made.set_up({name: homeserver.create_user(name) for name in ("alice", "bob")})
+        by_stdin(control, "secrets", "set", "weather", value=f"{CANARY}-1")
+        assert "weather" in made.order("!agency secrets bind weather pm")
+        made.keys = {"API_KEY": "weather"}
+        made.give(ECHO)
+        made.start()
+        yield made
+        control.stop()

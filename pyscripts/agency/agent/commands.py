@@ -14,7 +14,7 @@ from agency.agent.config_option import config_option
 from agency.agent.explaining.commands import explain_command
 from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
-from agency.agent.programs.command.commands import command
+from agency.agent.programs.command.commands import command, host
 from agency.agent.scripted.commands import scripted_model
 from agency.agent.trying.commands import try_command
 from agency.clock import Clock
@@ -32,6 +32,7 @@ def agent() -> None:
 
 
 agent.add_command(command)
+agent.add_command(host)
 
 
 @agent.command()

@@ -19,6 +19,7 @@ from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.registry import FACTORIES
+from agency.paths import is_in_own_directory
 from agency.settings import Strict, load
 
 
@@ -36,13 +37,18 @@ def _unfit(program: ProgramSettings | None, runtime: str) -> str | None:
     """Say why a runtime does not start a program; None if it does. Pure."""
     if program is None:
         return None
-    if program.kind == "command" and runtime != "process":
-        return f"the runtime {runtime} starts no command-line agent"
-    if program.own_tools == "confined":
+    if program.own_tools == "confined" and runtime == "process":
         return (
-            f"the runtime {runtime} gives it no user of its own, in which its own tools could be "
-            "confined; set ownTools: off"
+            "the runtime process gives it no user of its own, in which its own tools could be "
+            "confined; set ownTools: off, or run it on a host, in the runtime docker or systemd"
         )
+    if program.kind == "command" and runtime == "docker":
+        hidden = next((each for each in program.run if not is_in_own_directory(each)), None)
+        if hidden is not None:
+            return (
+                f"{hidden.parent} in its container would be this machine's; put it in a directory "
+                "of its own, such as /opt/NAME"
+            )
     return None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from agency import naming
 from agency.instance.problems import Loc
+from agency.paths import is_in_own_directory
 
 # Lists of people, as instance.yaml names them.
 PEOPLE = ("operators", "approvers", "viewers")
@@ -18,6 +20,10 @@ class Asking(Protocol):
     @property
     def kind(self) -> str:
         """Its kind."""
+
+    @property
+    def run(self) -> Sequence[str]:
+        """The parts of a command-line agent."""
 
     @property
     def allowed(self) -> Sequence[str]:
@@ -189,9 +195,14 @@ def _programs(
         loc: Loc = ("agents", name, "program")
         if agent.spare:
             yield Conflict(loc, "a slot is no agent yet, and nothing can work in it; leave it out")
-        if agent.runtime == "docker" and agent.program.kind == "command":
-            told = "the runtime docker starts no command-line agent; leave out `runtime: docker`"
-            yield Conflict(loc, told)
+        if agent.runtime == "docker":
+            for part in agent.program.run:
+                if not is_in_own_directory(Path(part)):
+                    told = (
+                        f"the directory of {part} is shown in its container, and would hide that "
+                        "of the image; put it in one of its own, such as /opt/NAME"
+                    )
+                    yield Conflict(loc, told)
         for model in agent.program.allowed:
             if models is not None and model not in models:
                 offered = f"one of {', '.join(models)}" if models else "set `models` first"

@@ -10,27 +10,23 @@ import hashlib
 import json
 import os
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from background import in_background
 from gatewaying import allow
-from scripted_model import Turn, scripted
+from scripted_model import Turn
 from task_loops import TaskLoop
 from vault_places import CANARY, by_stdin, leaks
-from working_contained import ContainedAgency, with_tools
+from working_contained import ContainedAgency, working_agency
 
 from agency.agent.models.conversation import ToolCall
-from agency.naming import container_uid
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
-from working import ECHO, PROVIDER_KEY, Agency, audit_log, proxy_process, within
+from working import ECHO, PROVIDER_KEY, Agency, within
 
 OPENCODE = [str(Path(__file__).parents[3] / ".tools/agents/opencode/bin/opencode")]
 
@@ -47,41 +43,11 @@ def agency(
 
     A run has one of the runtimes, by its marker: they would share the people of a homeserver.
     """
-    with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-")))
-        model = stack.enter_context(in_background(scripted()))
-        audit = stack.enter_context(in_background(audit_log(place, container_uid("pm"))))
-        control = make_shared_control(
-            homeserver.credentials,
-            homeserver_url=homeserver.url,
-            listen_port=homeserver.appservice_port,
-            operators=["@alice:agency.example", "@bob:agency.example"],
-            limits={"reconcile_interval_s": 0, "secret_check_s": 0.3},
-        )
-        state_dir = Path(control.config["state_dir"])
-        url = stack.enter_context(proxy_process(place, state_dir, model.url))
-        tokens = str(state_dir / "model-tokens")
-        control.config["models"] = {"url": url, "tokens": tokens, "audit_socket": str(audit)}
-        for each in control.config["agents"]:
-            if each["name"] == "pm":
-                each["program"] = {"model": "small"}
-                each["runtime"] = "docker" if request.param == "docker" else "process"
-                if request.param == "opencode":
-                    each["program"] |= {"kind": "command", "agent": "opencode", "run": OPENCODE}
-        made = Agency(homeserver, control, model, place)
-        if request.param == "docker":
-            engine = request.getfixturevalue("containers")
-            stack.callback(engine.sweep)
-            made = ContainedAgency(homeserver, control, model, place, engine=engine)
-            control.config["docker"] = with_tools(engine).model_dump()
-        made.set_up({name: homeserver.create_user(name) for name in ("alice", "bob")})
-        by_stdin(control, "secrets", "set", "weather", value=f"{CANARY}-1")
-        assert "weather" in made.order("!agency secrets bind weather pm")
-        made.keys = {"API_KEY": "weather"}
-        made.give(ECHO)
-        made.start()
+    program = {"kind": "command", "agent": "opencode", "run": OPENCODE}
+    engine = request.getfixturevalue("containers") if request.param == "docker" else None
+    more = program if request.param == "opencode" else {}
+    with working_agency(homeserver, make_shared_control, engine, more) as made:
         yield made
-        control.stop()
 
 
 def call(tool: str, **arguments: str) -> Turn:

@@ -18,6 +18,7 @@ from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError
 from agency.instance.render import rendered_files
+from agency.paths import is_in_own_directory
 from agency.spinup.targets.local.models import with_programs, write_proxy_config
 
 TMPFILES = (
@@ -50,7 +51,7 @@ COMMAND = """\
       run: [/opt/opencode/bin/opencode]
       ownTools: off
 """
-CONTAINED_COMMAND = PROGRAM.replace("role: pm", "role: pm\n    runtime: docker") + COMMAND
+CONTAINED = PROGRAM.replace("role: pm", "role: pm\n    runtime: docker") + COMMAND
 
 
 @pytest.fixture
@@ -141,7 +142,12 @@ def test_a_local_agency_puts_both_sides_at_the_same_places(
         ("[small, large]", "[tiny]", "agents.pm.program", "one of large, small"),
         (MODELS, "", "agents.pm.program", "set `models` first"),
         ("    role: pm\n", "    role: pm\n    spare: true\n", "agents.pm.program", "a slot"),
-        (PROGRAM, CONTAINED_COMMAND, "agents.pm.program", "docker starts no command-line agent"),
+        (
+            PROGRAM,
+            CONTAINED.replace("/opt/opencode/bin", "/usr/bin"),
+            "agents.pm.program",
+            "would hide that of the image; put it in one of its own, such as /opt/NAME",
+        ),
         (
             "model: large",
             "model: large\n      kind: command",
@@ -190,11 +196,34 @@ def test_the_control_plane_refuses_a_program_that_nothing_starts(
     read("docker")
     command = {"kind": "command", "agent": "opencode", "run": ["/opt/opencode"]}
     read("process", **command)
-    for runtime in ("docker", "systemd"):
-        with pytest.raises(ValueError, match=f"runtime {runtime} starts no command-line agent"):
-            read(runtime, **command)
-    with pytest.raises(ValueError, match="no user of its own"):
+    with pytest.raises(
+        ValueError, match=r"no user of its own.*on a host, in the runtime docker or systemd"
+    ):
         read("process", **command, own_tools="confined")
+    with pytest.raises(ValueError, match=r"/opt in its container would be this machine's"):
+        read("docker", **command)
+    command["run"] = ["/opt/opencode/bin/opencode"]
+    for runtime in ("docker", "systemd"):
+        read(runtime, **command, own_tools="confined")
+
+
+@pytest.mark.parametrize(
+    ("program", "fits"),
+    [
+        ("/opt/opencode/bin/opencode", True),
+        ("/srv/agents/opencode", True),
+        ("/opencode", False),
+        ("/opt/opencode", False),
+        ("/opt/agency/bin/python3", False),
+        ("/usr/local/bin/opencode", False),
+        ("/var/lib/agency/own/opencode", False),
+        ("/run/agency/opencode", False),
+    ],
+)
+def test_a_program_is_shown_in_a_container_only_from_a_directory_of_its_own(
+    program: str, fits: bool
+) -> None:
+    assert is_in_own_directory(Path(program)) is fits
 
 
 def test_a_command_line_agent_is_read_and_handed_on(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from agency.agent.gateway.config import GatewayConfig
+from agency.agent.programs.command.hosting import HostConfig
 from agency.agent.programs.work import WorkConfig
-from agency.agent.rooms.config import ChatConfig
+from agency.agent.rooms.config import ChatConfig, CommandApart
 from agency.canonical import sha256_hex
 from agency.control.gosuto.push import SharedPush
 from agency.control.runtimes.beside.crew import Hired
@@ -71,8 +72,8 @@ class Scene:
         self.digest = place / "tokens" / "pm.sha256"
         self.hosted = self.make()
 
-    def make(self) -> Hosted:
-        pace, program = Pace(first_s=0.01), ProgramSettings(model="small")
+    def make(self, program: ProgramSettings | None = None) -> Hosted:
+        pace, program = Pace(first_s=0.01), program or ProgramSettings(model="small")
         return Hosted("pm", USER, program, self.hired, self.directory, look_s=0.02, pace=pace)
 
     def read(self, name: str) -> str:
@@ -130,6 +131,44 @@ async def test_the_configurations_are_those_of_the_units(scene: Scene) -> None:
         re.MULTILINE,
     )
     assert chat.state == Path("/var/lib") / rooms.replace("%i", "pm")
+
+
+async def test_a_command_line_agent_is_a_unit_without_what_decides(scene: Scene) -> None:
+    program = ProgramSettings(
+        kind="command",
+        model="small",
+        agent="opencode",
+        run=(Path("/opt/opencode/bin/opencode"),),
+        own_tools="confined",
+    )
+    hosted = scene.make(program)
+    await hosted.open()
+    try:
+        host = HostConfig.model_validate_json(scene.read("host.json"))
+        chat = ChatConfig.model_validate_json(scene.read("chat.json"))
+        text = (UNITS / "agency-agent-command@.service").read_text()
+        loaded = set(re.findall(r"=([a-z.-]+):/run/agency-control/beside/%i/(\S+)", text))
+        assert loaded == {(name, name) for name in ("gateway-token", "host.json", "model-token")}
+        assert {host.model_token.name, host.gateway_token.name} == {"model-token", "gateway-token"}
+        assert {host.model_token.parent, host.gateway_token.parent} == {
+            Path("/run/credentials/agency-agent-command@pm.service")
+        }
+        assert isinstance(chat.command, CommandApart)
+        assert chat.command.socket == host.listen
+        assert host.caller == "agent-pm"
+        assert host.command("small").own_tools == "confined"
+        for directory, root, place in (
+            ("Runtime", "/run", host.listen.parent),
+            ("State", "/var/lib", host.workspace.parent),
+        ):
+            (named,) = re.findall(rf"^{directory}Directory=(\S+)$", text, re.MULTILINE)
+            assert place == Path(root) / named.replace("%i", "pm")
+        assert not (scene.directory / "work.json").exists()
+        for line in ("DynamicUser=true", "PrivateNetwork=true", "ProtectHome=true"):
+            assert f"\n{line}\n" in text
+    finally:
+        await hosted.close()
+    assert not (scene.directory / "host.json").exists()
 
 
 async def test_tokens_are_new_at_each_start_and_worthless_after_it(scene: Scene) -> None:

@@ -23,6 +23,13 @@ class CommandProgram(Written):
     state: Path
 
 
+class CommandApart(Written):
+    """Command-line agent in another container or unit, whose host takes tasks at `socket`."""
+
+    agent: str = Field(max_length=64)
+    socket: Path
+
+
 class ChatConfig(Written):
     """Bounds within which the agent reads rooms and works on what it is asked.
 
@@ -44,7 +51,7 @@ class ChatConfig(Written):
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone
     audit_socket: Path | None = SOCKET
-    command: CommandProgram | None = None  # needs a gateway
+    command: CommandProgram | CommandApart | None = None  # needs a gateway
     default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)

@@ -3,6 +3,8 @@
     assignment ─▶ agency agent command ─▶ the agent, in a network of its own ─▶ answer
                        │ gateway's socket: as it is
                        └ way to the proxy: a socket of this process, that leads to its port
+    or, kept apart in a container or unit of its own:
+    assignment ─▶ its host (programs/command/hosting.py) ─▶ the agent ─▶ answer
 
 It keeps no journal: after an interruption it begins again, and is told so.
 """
@@ -19,27 +21,28 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agency.agent.programs.command.apart import run_apart
+from agency.agent.programs.command.handing import GATEWAY_URL, MODEL_URL
 from agency.agent.programs.command.registry import AGENTS
 from agency.agent.programs.prompting import system_prompt
 from agency.agent.programs.tools import Tools
-from agency.agent.rooms.config import ChatConfig, CommandProgram
+from agency.agent.rooms.config import ChatConfig, CommandApart, CommandProgram
 from agency.agent.rooms.program import Assignment, Tell, task_text
 from agency.children import MARKER_VARIABLE
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.gosuto import Document
-from agency.piping import both_ways
+from agency.piping import Line, both_ways
 
 MAX_OUTPUT = 16 * 1024 * 1024
 _MAX_ERRORS = 64 * 1024
 _GRACE_S = 2.0
 _CONNECT_S = 5.0
 _PASSED = ("PATH", "LANG", "HOME", MARKER_VARIABLE)
-# Free in the network of the agent's own.
-_MODEL_URL, _GATEWAY_URL = "http://127.0.0.1:2100/v1", "http://127.0.0.1:2200/mcp"
 _AGAIN = (
     "You were interrupted while you worked on this, and begin again. Some of it may have been "
     "done: look at what is there before you do anything twice."
@@ -57,7 +60,7 @@ class OwnAgent:
     """Command-line agent; it is offered the gateway's tools, and none of the rooms."""
 
     config: ChatConfig
-    command: CommandProgram
+    command: CommandProgram | CommandApart
     credentials: Path
 
     async def work(self, asked: Assignment, document: Document, _tools: Tools, _tell: Tell) -> str:
@@ -68,11 +71,15 @@ class OwnAgent:
         """
         begun = self._begun(asked)
         texts = [system_prompt(document), *([_AGAIN] if begun.exists() else []), task_text(asked)]
+        model, task = self._model(document), "\n\n".join(texts)
         begun.touch(mode=0o600)
-        config = self._write(asked, document)
         try:
-            async with self._models_door(asked), asyncio.timeout(self.config.wall_s):
-                return await self._run(config, "\n\n".join(texts))
+            async with asyncio.timeout(self.config.wall_s):
+                if isinstance(self.command, CommandApart):
+                    return self._answer(*await self._hand_over(self.command, model, task))
+                config = self._write(self.command, asked, model)
+                async with self._models_door(asked):
+                    return self._answer(*await self._run(config, task))
         except TimeoutError:
             raise OwnAgentError(f"no answer after {self.config.wall_s:g} s") from None
 
@@ -87,23 +94,45 @@ class OwnAgent:
     def _config_file(self, asked: Assignment) -> Path:
         return self.config.state / f"{asked.trace}.command.json"
 
-    def _write(self, asked: Assignment, document: Document) -> Path:
-        """Write the configuration of `agency agent command`."""
-        config, command, gateway = self.config, self.command, self.config.gateway
-        model = document.persona.model or config.default_model
+    def _model(self, document: Document) -> str:
+        model, gateway = document.persona.model or self.config.default_model, self.config.gateway
         if model is None or gateway is None or gateway.socket is None:
             raise PrerequisiteError(
                 "a command-line agent needs a model, and a gateway at a socket",
                 where="persona.model, gateway.socket",
             )
+        return model
+
+    async def _hand_over(
+        self, command: CommandApart, model: str, task: str
+    ) -> tuple[int, bytes, bytes]:
+        """Have it run by its host; the ways to proxy and gateway are this process's."""
+        config = self.config
+        assert config.gateway is not None
+        assert config.gateway.socket is not None
+        tools = partial(asyncio.open_unix_connection, config.gateway.socket)
+        ways = (self._connect_model, tools)
+        return await run_apart(command.socket, model, task, ways, (MAX_OUTPUT, _MAX_ERRORS))
+
+    async def _connect_model(self) -> Line:
+        model = self.config.model
+        if model.socket is not None:
+            return await asyncio.open_unix_connection(model.socket)
+        parts = urlsplit(model.url)
+        return await asyncio.open_connection(parts.hostname, parts.port)
+
+    def _write(self, command: CommandProgram, asked: Assignment, model: str) -> Path:
+        """Write the configuration of `agency agent command`."""
+        config, gateway = self.config, self.config.gateway
+        assert gateway is not None
         told = {
             "agent": command.agent,
             "program": [str(part) for part in command.program],
-            "modelUrl": _MODEL_URL,
+            "modelUrl": MODEL_URL,
             "modelSocket": str(self._model_socket(asked)),
             "model": model,
             "modelToken": str(self.credentials / config.model.credential),
-            "gatewayUrl": _GATEWAY_URL,
+            "gatewayUrl": GATEWAY_URL,
             "gatewaySocket": str(gateway.socket),
             "gatewayToken": str(self.credentials / gateway.credential),
             "ownTools": command.own_tools.value,
@@ -125,12 +154,11 @@ class OwnAgent:
         if self.config.model.socket is not None:
             yield
             return
-        parts = urlsplit(self.config.model.url)
 
         async def passing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_CONNECT_S):
-                    there = await asyncio.open_connection(parts.hostname, parts.port)
+                    there = await self._connect_model()
                 with contextlib.closing(there[1]):
                     await both_ways((reader, writer), there)
 
@@ -140,7 +168,7 @@ class OwnAgent:
             yield
         path.unlink(missing_ok=True)
 
-    async def _run(self, config: Path, task: str) -> str:
+    async def _run(self, config: Path, task: str) -> tuple[int, bytes, bytes]:
         argv = (sys.executable, "-I", "-m", "agency", "agent", "command", "--config", str(config))
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
         process = await asyncio.create_subprocess_exec(
@@ -160,7 +188,7 @@ class OwnAgent:
             status = await process.wait()
         finally:
             await _end(process)
-        return self._answer(status, output, errors)
+        return status, output, errors
 
     def _answer(self, status: int, output: bytes, errors: bytes) -> str:
         if status == 0:

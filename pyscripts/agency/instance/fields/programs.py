@@ -120,7 +120,7 @@ class AgentProgram(Written):
     )
     own_tools: Literal["off", "confined"] = Field(
         default="off",
-        description="its own shell and file tools: `off`, or within its user and workspace",
+        description="its own shell and file tools: `off`, or within its container or unit",
     )
     model: ModelName = Field(description="asked where its Gosuto names none")
     models: list[ModelName] = Field(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.children import Child, ChildError, ChildSpec, kill_marked, start_child
-from agency.recipes.engine.orphans import end_orphans
+from agency.orphans import end_orphans
 from agency.recipes.engine.port import Build, EngineError, Phase, Status
 from agency.recipes.record.run import Run
 

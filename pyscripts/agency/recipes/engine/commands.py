@@ -52,8 +52,8 @@ def run(run: str, config: Path, as_json: bool) -> None:
     import os
 
     from agency.clock import Clock
+    from agency.orphans import adopt
     from agency.recipes.configuration import read_config
-    from agency.recipes.engine.orphans import adopt
     from agency.recipes.engine.single import perform_run
     from agency.recipes.outcome import exit_code
 

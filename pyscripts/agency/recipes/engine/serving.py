@@ -16,10 +16,10 @@ from agency.docker import DEFAULT_URL
 from agency.errors import PrerequisiteError
 from agency.listening import listen
 from agency.locks import only_one
+from agency.orphans import adopt
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.builtin import BuiltinEngine, Site, child_environment
 from agency.recipes.engine.numbers import metrics
-from agency.recipes.engine.orphans import adopt
 from agency.recipes.engine.port import Engine
 from agency.recipes.engine.remote.making import make_remote
 from agency.recipes.engine.runner import Bounds, Runner

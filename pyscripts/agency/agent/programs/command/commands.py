@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -46,3 +47,22 @@ def command(config_file: Path, check: bool, as_json: bool) -> int:
     }
     emit(told, as_json=as_json, human=lambda out: out.print(plain(" ".join(prepared.argv))))
     return int(ExitCode.DONE)
+
+
+@click.command()
+@config_option("The host's configuration, a JSON file that the agent's runtime writes.")
+@json_option
+def host(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - its log is JSON anyway
+    """Host a command-line agent apart from its account in rooms, until SIGTERM.
+
+    It is started for each task that the account hands over, one at a time; two ports of loopback
+    lead to proxy and gateway, by the account. Where more than loopback is reached, nothing starts.
+    The log is JSON lines on standard error.
+    """
+    from agency.agent.programs.command.hosting import HostConfig, serve
+    from agency.commandline import log_to_stderr
+    from agency.settings import load
+
+    log_to_stderr()
+    hint = "its runtime writes it: restart the agent"
+    asyncio.run(serve(load(config_file, HostConfig, what="the configuration", hint=hint)))

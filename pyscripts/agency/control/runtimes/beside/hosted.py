@@ -1,7 +1,8 @@
 """Programs beside an agent that is a unit of systemd: what their units are handed, and the account.
 
     open ─▶ tokens, configurations ─▶ agency-agent@NAME ─ Wants ─▶ agency-agent-gateway@NAME
-      └──▶ account: logged in, and again              └─ Wants ─▶ agency-agent-chat@NAME
+      └──▶ account: logged in, and again              ├─ Wants ─▶ agency-agent-chat@NAME
+                                                      └─ Wants ─▶ agency-agent-command@NAME, if any
     the units end (BindsTo) ─▶ close ─▶ tokens count no more
 
 systemd hands the files over as credentials: the directory is the control plane's alone. Without
@@ -27,6 +28,7 @@ from agency.control.runtimes.beside.writing import (
     MODEL_TOKEN,
     UnitPlaces,
     token_digest,
+    unit_apart_document,
     unit_chat_document,
     unit_gateway_document,
     unit_work_document,
@@ -37,7 +39,7 @@ from agency.files import write_atomically
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN, WORK_CONFIG
 from agency.secrets import SecretValue
 
-GATEWAY_CONFIG, CHAT_CONFIG = "gateway.json", "chat.json"
+GATEWAY_CONFIG, CHAT_CONFIG, HOST_CONFIG = "gateway.json", "chat.json", "host.json"
 _LOOK_S = 60.0  # between two looks if the account's token still counts
 _FIRST_S = 5.0  # for the log-in at a start; without it, the unit of the account tries again
 _PRIVATE, _SHARED = 0o600, 0o640
@@ -96,6 +98,8 @@ class Hosted:
         self._write(CHAT_CONFIG, canonical_json(chat))
         if (told := unit_work_document(places, hired.models, self.program)) is not None:
             self._write(WORK_CONFIG, canonical_json(told))
+        if (told := unit_apart_document(places, self.program)) is not None:
+            self._write(HOST_CONFIG, canonical_json(told))
         self.attend()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._is_in.wait(), _FIRST_S)

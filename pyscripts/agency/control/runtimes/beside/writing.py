@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from agency import naming
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
-from agency.protocols import WORK_CONFIG
+from agency.protocols import GATEWAY_TOKEN, WORK_CONFIG
 
 GATEWAY, ROOMS = Path("gateway"), Path("rooms")
 POLICY = "policy.json"
@@ -195,6 +196,41 @@ def _command(places: Places, program: ProgramSettings) -> dict[str, object] | No
 
 
 @dataclass(frozen=True, slots=True)
+class ApartPlaces:
+    """Places of a command-line agent that is kept apart, as it sees them itself."""
+
+    listen: PurePath
+    credentials: PurePath
+    state: PurePath
+
+
+def apart_config(
+    program: ProgramSettings, places: ApartPlaces, caller: str | None = None
+) -> dict[str, object] | None:
+    """Write the configuration of the host of a command-line agent; None for others. Pure."""
+    if program.kind != "command":
+        return None
+    return {
+        "agent": program.agent,
+        "program": [str(part) for part in program.run],
+        "modelToken": str(places.credentials / MODEL_TOKEN),
+        "gatewayToken": str(places.credentials / GATEWAY_TOKEN),
+        "ownTools": program.own_tools,
+        "workspace": str(places.state / "workspace"),
+        "state": str(places.state / "own"),
+        "listen": str(places.listen),
+        "caller": caller,
+    }
+
+
+def apart_command(program: ProgramSettings, listen: PurePath) -> dict[str, object] | None:
+    """Tell an account in rooms where its command-line agent is; None for others. Pure."""
+    if program.kind != "command":
+        return None
+    return {"agent": program.agent, "socket": str(listen)}
+
+
+@dataclass(frozen=True, slots=True)
 class UnitPlaces:
     """Places of an agent's programs that are units of systemd, as modules/agents has them."""
 
@@ -214,6 +250,15 @@ class UnitPlaces:
     def gateway_state(self) -> Path:
         """State of the gateway."""
         return Path("/var/lib/agency-gateway") / self.agent
+
+    @property
+    def apart(self) -> ApartPlaces:
+        """Places of its command-line agent."""
+        return ApartPlaces(
+            Path("/run/agency-command") / self.agent / "tasks.sock",
+            Path(f"/run/credentials/agency-agent-command@{self.agent}.service"),
+            Path("/var/lib/agency-command") / self.agent,
+        )
 
     @property
     def rooms_state(self) -> Path:
@@ -240,7 +285,13 @@ def unit_chat_document(
 ) -> dict[str, object]:
     """Write the configuration of an account in rooms that is a unit. Pure."""
     told = _rooms_of_unit(places, homeserver, models)
-    return chat_config(places.agent, user, program, told) | {"waits": True}
+    command = apart_command(program, places.apart.listen)
+    return chat_config(places.agent, user, program, told) | {"waits": True, "command": command}
+
+
+def unit_apart_document(places: UnitPlaces, program: ProgramSettings) -> dict[str, object] | None:
+    """Write the configuration of a command-line agent that is a unit; None for others. Pure."""
+    return apart_config(program, places.apart, caller=naming.AGENT_PREFIX + places.agent)
 
 
 def unit_work_document(

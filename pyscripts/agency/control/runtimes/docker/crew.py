@@ -1,4 +1,4 @@
-"""Crew of an agent in containers: gateway and rooms, each in a container of its own.
+"""Crew of an agent in containers: gateway, rooms and command-line agent, each in one of its own.
 
 open ─▶ tokens ─▶ gateway ─ ─ policy by ACP ─ ─▶ log in ─▶ rooms
 resume ─▶ containers that a control plane left running are kept on
@@ -24,7 +24,12 @@ from agency.control.runtimes.beside.session import Session
 from agency.control.runtimes.beside.settings import ProgramSettings
 from agency.control.runtimes.beside.writing import MATRIX_TOKEN, MODEL_TOKEN, token_digest
 from agency.control.runtimes.docker import parts
-from agency.control.runtimes.docker.container import Inside, container_config, whole_seconds
+from agency.control.runtimes.docker.container import (
+    Identity,
+    Inside,
+    container_config,
+    whole_seconds,
+)
 from agency.control.runtimes.docker.door import Door
 from agency.control.runtimes.docker.engine import Engine
 from agency.control.runtimes.docker.settings import DockerSettings
@@ -114,7 +119,7 @@ class ContainerCrew:
             AgencyError: a file cannot be written, or the engine refuses.
         """
         engine, identity = self.yard.engine, self.yard.engine.identity(self.agent)
-        for volume in (parts.front_volume(identity), parts.control_volume(identity)):
+        for volume in self._volumes(identity):
             await engine.share(self.agent, volume)
         models = self.hired.models
         to_gateway, to_control, to_model = (self.hired.new_token() for _ in range(3))
@@ -125,6 +130,8 @@ class ContainerCrew:
         told = parts.rooms_document(self.agent, self.user, models, self.program)
         tokens = {GATEWAY_TOKEN: to_gateway, MODEL_TOKEN: to_model}
         self._hand(parts.ROOMS, tokens, parts.ROOMS_FILE, told)
+        if (config := parts.command_document(self.program)) is not None:
+            self._hand(parts.COMMAND, tokens, parts.COMMAND_FILE, config)
         self._hand("", {GATEWAY_CONTROL_TOKEN: to_control})
         make_private(models.tokens)
         write_atomically(self._digest, sha256_hex(to_model.encode()).encode(), mode=0o600)
@@ -146,10 +153,14 @@ class ContainerCrew:
         make_directory(self._handed(parts.ROOMS), _PASSABLE)
         for door in self._doors:
             await door.open()
-        self._kept = (
-            self._keeper(parts.GATEWAY, "tool gateway", self._gateway),
-            self._keeper(parts.ROOMS, "account in rooms", self._rooms),
-        )
+        made = {
+            parts.GATEWAY: ("tool gateway", self._gateway),
+            parts.COMMAND: ("command-line agent", self._command),
+            parts.ROOMS: ("account in rooms", self._rooms),
+        }
+        if not self._is_command:
+            del made[parts.COMMAND]
+        self._kept = tuple(self._keeper(part, *each) for part, each in made.items())
         for each in self._kept:
             each.begin()
 
@@ -178,17 +189,17 @@ class ContainerCrew:
     async def erase(self) -> None:
         """Remove what is kept of programs that ended: volumes, files."""
         engine, identity = self.yard.engine, self.yard.engine.identity(self.agent)
-        for part in (parts.GATEWAY, parts.ROOMS):
+        for part in parts.ALL:
             await engine.remove_volume(self.agent, engine.identity(self.agent, part).volume)
             await asyncio.to_thread(remove_tree, self._handed(part))
-        for volume in (parts.front_volume(identity), parts.control_volume(identity)):
+        for volume in self._volumes(identity):
             await engine.remove_volume(self.agent, volume)
         await asyncio.to_thread(remove_tree, self.yard.policy.parents[2])
 
     async def usages(self) -> tuple[Usage, ...]:
         """Count what its containers use."""
         engine = self.yard.engine
-        found = [await engine.find(self.agent, part) for part in (parts.GATEWAY, parts.ROOMS)]
+        found = [await engine.find(self.agent, part) for part in parts.ALL]
         running = [seen.id for seen in found if seen is not None and seen.running]
         return tuple([await engine.usage(each) for each in running])
 
@@ -200,9 +211,19 @@ class ContainerCrew:
                 held.append(SecretValue(path.read_text()))
         return tuple(held)
 
+    @property
+    def _is_command(self) -> bool:
+        return self.program.kind == "command"
+
+    @staticmethod
+    def _volumes(identity: Identity) -> tuple[str, ...]:
+        """Name the volumes in memory that its containers share."""
+        both = (parts.front_volume(identity), parts.control_volume(identity))
+        return (*both, parts.tasks_volume(identity))
+
     def _tokens(self) -> Iterator[Path]:
         """Name the files of the tokens of a run, without that of the account."""
-        for part in (parts.GATEWAY, parts.ROOMS, ""):
+        for part in (*parts.ALL, ""):
             for name in (GATEWAY_TOKEN, GATEWAY_CONTROL_TOKEN, MODEL_TOKEN):
                 yield self._handed(part) / name
 
@@ -285,12 +306,17 @@ class ContainerCrew:
         await self._session.ready()
         identity, models = self.yard.engine.identity(self.agent), self.hired.models
         handed, group = self._handed(parts.ROOMS), self._audit_group()
-        return parts.rooms_inside(identity, handed, policy.parent, models, group)
+        inside = parts.rooms_inside(identity, handed, policy.parent, models, group)
+        return parts.with_tasks(inside, identity) if self._is_command else inside
+
+    async def _command(self) -> Inside:
+        identity = self.yard.engine.identity(self.agent)
+        return parts.command_inside(identity, self._handed(parts.COMMAND), self.program)
 
     async def _discard(self, timeout_s: float) -> None:
         """End and remove its containers, at the same time."""
         ends = await asyncio.gather(
-            *(self._remove(part, timeout_s) for part in (parts.GATEWAY, parts.ROOMS)),
+            *(self._remove(part, timeout_s) for part in parts.ALL),
             return_exceptions=True,
         )
         for end in ends:

@@ -2,11 +2,13 @@
 
     ACP (runtime.py)     secrets, leases               control socket ─┐
     gateway              MCP servers, forge tokens     control, front ─┴─ volumes in memory
-    rooms                program, account, model token front, doors (door.py)
+    rooms                program, account, model token front, doors (door.py), tasks ─┐
+    command              command-line agent, if any    tasks ─────────────────────────┴─ volume
 
 One user, three containers: what a model steers (rooms) sees neither the secrets of tools nor the
 way to decide on its own calls, and what a tool server runs (gateway) sees neither the account nor
-the way to models.
+the way to models. A command-line agent, whose shell is its own, has a fourth: it sees its program,
+two tokens and its state; it reaches gateway and proxy by the account, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,19 +21,23 @@ from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettin
 from agency.control.runtimes.beside.writing import (
     MODEL_TOKEN,
     POLICY,
+    ApartPlaces,
     RoomsPlaces,
+    apart_command,
+    apart_config,
     chat_config,
     gateway_config,
 )
 from agency.control.runtimes.docker.container import HANDED, STATE, Identity, Inside, show
 from agency.protocols import SOCKET
 
-GATEWAY, ROOMS = "gateway", "rooms"
-GATEWAY_FILE, ROOMS_FILE = "gateway.json", "chat.json"
+ALL = GATEWAY, COMMAND, ROOMS = "gateway", "command", "rooms"
+GATEWAY_FILE, ROOMS_FILE, COMMAND_FILE = "gateway.json", "chat.json", "host.json"
 HOMESERVER_DOOR, MODELS_DOOR = "homeserver.sock", "models.sock"
 # In the containers: volumes with sockets of the gateway, and the Gosuto.
 _FRONT, _CONTROL = PurePosixPath("/run/agency-front"), PurePosixPath("/run/agency-control")
-_POLICY = PurePosixPath("/run/agency-policy")
+_POLICY, _TASKS = PurePosixPath("/run/agency-policy"), PurePosixPath("/run/agency-tasks")
+_TASKS_SOCKET = _TASKS / "tasks.sock"
 FRONT_SOCKET, CONTROL_SOCKET = _FRONT / "mcp.sock", _CONTROL / "control.sock"
 
 
@@ -43,6 +49,11 @@ def front_volume(identity: Identity) -> str:
 def control_volume(identity: Identity) -> str:
     """Name the volume with the socket at which ACP steers the gateway."""
     return f"{identity.container}.control"
+
+
+def tasks_volume(identity: Identity) -> str:
+    """Name the volume with the socket at which a command-line agent gets its tasks."""
+    return f"{identity.container}.tasks"
 
 
 def with_gateway(inside: Inside, identity: Identity, models: ModelSettings, group: int) -> Inside:
@@ -84,6 +95,30 @@ def rooms_inside(
     )
 
 
+def with_tasks(inside: Inside, identity: Identity) -> Inside:
+    """Add to the container of the account the socket of its command-line agent."""
+    tasks = _shared(tasks_volume(identity), _TASKS, read_only=True)
+    return Inside(inside.arguments, (*inside.mounts, tasks), inside.groups)
+
+
+def command_inside(identity: Identity, handed: Path, program: ProgramSettings) -> Inside:
+    """Describe the container of a command-line agent; its program is at the same place inside."""
+    places = sorted({part.parent for part in program.run})
+    return Inside(
+        ("host", "--json", "--config", str(HANDED / COMMAND_FILE)),
+        (
+            show(handed, HANDED),
+            _shared(tasks_volume(identity), _TASKS),
+            *(show(each, PurePosixPath(each)) for each in places),
+        ),
+    )
+
+
+def command_document(program: ProgramSettings) -> dict[str, object] | None:
+    """Write the configuration of the host of a command-line agent; None for others."""
+    return apart_config(program, ApartPlaces(_TASKS_SOCKET, HANDED, STATE))
+
+
 def gateway_document(agent: str, models: ModelSettings) -> dict[str, object]:
     """Write the configuration of the tool gateway."""
     audit = _audit_socket(models)
@@ -108,7 +143,11 @@ def rooms_document(
         "socket": str(HANDED / MODELS_DOOR),
         "credential": MODEL_TOKEN,
     }
-    return config | {"homeserverSocket": str(HANDED / HOMESERVER_DOOR), "model": model}
+    return config | {
+        "homeserverSocket": str(HANDED / HOMESERVER_DOOR),
+        "model": model,
+        "command": apart_command(program, _TASKS_SOCKET),
+    }
 
 
 def _audit_socket(models: ModelSettings) -> PurePosixPath | None:

@@ -1,4 +1,4 @@
-"""Orphans: processes of a run that outlived it, whatever they did to their session and environment.
+"""Orphans: processes that outlived who started them, whatever they did to session or environment.
 
 runner ── adopts ──▶ run ── adopts ──▶ what the run started, at any depth
 
