@@ -11,6 +11,7 @@ let
   credentials = "registry-credentials";
   inherit ((import ../lib { inherit lib; })) naming;
   common = import ../lib/recipes-unit.nix { inherit lib config; };
+  runs = import ../lib/recipe-runs.nix { inherit lib config pkgs; };
 in
 {
   config = lib.mkIf (cfg.enable && cfg.engine == "builtin") {
@@ -25,18 +26,15 @@ in
       network = "open";
       secrets = [ "forge-bot-token" ];
       after = [ "agency-reconcile-traefik.service" ];
-      path = [
-        agency.traefik.abra
-        config.virtualisation.docker.package
-        pkgs.git
-      ];
-      serviceConfig = common.serviceConfig // {
-        SupplementaryGroups = [ agency.swarm.dockerGroup ];
-        MemoryMax = cfg.memoryMax;
-        # It asks its runs for their teardown; what a run started dies with the unit.
-        KillMode = "mixed";
-        TimeoutStopSec = "6min";
-      };
+      inherit (runs) path relax;
+      serviceConfig =
+        common.serviceConfig
+        // runs.serviceConfig
+        // {
+          # It asks its runs for their teardown; what a run started dies with the unit.
+          KillMode = "mixed";
+          TimeoutStopSec = "6min";
+        };
     };
     # It says nothing secret, but nobody else shall answer Prometheus.
     agency.heldPorts.runner = {

@@ -5,6 +5,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -66,7 +67,21 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    agency.package = lib.mkDefault (pkgs.callPackage ../../packages/agency { withBrowser = true; });
     agency.memory.parts.ci = cfg.memoryMax;
+    # Runs give way to what people wait for.
+    systemd.slices.agency-recipes = {
+      description = "Runs of recipe CI, and what starts them";
+      sliceConfig = {
+        MemoryMax = cfg.memoryMax;
+        CPUWeight = 50;
+      };
+    };
+    # Pages under test are made of letters, on a machine that has no use for any.
+    fonts = {
+      fontconfig.enable = true;
+      packages = [ pkgs.dejavu_fonts ];
+    };
     environment.etc."agency/recipes.json".text = builtins.toJSON configuration;
 
     assertions = [

@@ -13,6 +13,7 @@ import pytest
 from agency.naming import SERVICE_PORTS
 from agency.recipes.configuration import read_config
 from agency.recipes.engine.serving import TEARDOWN_S
+from agency.recipes.stages.cgroup import DEFAULT_LIMITS
 
 
 def test_the_programs_read_what_the_host_writes(report: dict[str, Any], tmp_path: Path) -> None:
@@ -33,6 +34,33 @@ def test_the_runner_has_the_time_that_its_teardown_takes(report: dict[str, Any])
     assert int(minutes[1]) * 60 >= TEARDOWN_S + 60
     assert re.search(r"^KillMode=mixed$", unit, re.MULTILINE), "runs are asked by the runner"
     assert "recipes runner --config /etc/agency/recipes.json" in unit
+
+
+def test_the_runner_finds_every_program_of_a_run(report: dict[str, Any]) -> None:
+    unit = report["agency"]["unitTexts"]["agency-runner.service"]
+    path = next(line for line in unit.splitlines() if line.startswith('Environment="PATH='))
+    for package in ("abra", "chromium", "docker", "git"):
+        assert re.search(rf"/nix/store/[a-z0-9]+-{package}-[^:/]+/bin:", path), package
+    assert re.search(r"/nix/store/[a-z0-9]+-nss-[^:/]+-tools/bin", path), "it has certutil"
+    names = {re.sub(r"^python3\.\d+-|-[0-9.]+$", "", one) for one in report["agency"]["python"]}
+    assert names >= {"agency", "playwright", "pytest"}
+
+
+def test_each_suite_can_have_a_control_group_of_its_own(report: dict[str, Any]) -> None:
+    unit = report["agency"]["unitTexts"]["agency-runner.service"]
+    for line in ("Delegate=pids memory", "DelegateSubgroup=program", "ProtectControlGroups=false"):
+        assert f"\n{line}\n" in unit, line
+    tasks = re.search(r"^TasksMax=(\d+)$", unit, re.MULTILINE)
+    assert tasks is not None
+    at_a_time = json.loads(report["agency"]["recipes"])["maxTests"]
+    assert int(tasks[1]) > DEFAULT_LIMITS.tasks * at_a_time, "each suite may use its own share"
+    assert "\nOOMPolicy=continue\n" in unit, "a suite that wants too much does not end the runner"
+
+
+def test_runs_are_held_within_one_slice(report: dict[str, Any]) -> None:
+    unit = report["agency"]["unitTexts"]["agency-runner.service"]
+    assert "\nSlice=agency-recipes.slice\n" in unit
+    assert "\nMemoryMax=2G\n" in report["agency"]["recipesSlice"]
 
 
 def test_an_instance_brings_its_suites(
