@@ -43,6 +43,9 @@ RECONCILERS: Mapping[str, Entry] = {
     "gitlab-bootstrap": Entry(
         "agency.reconcile.gitlab.bootstrap", "GitLab's applications, runner, group and bot."
     ),
+    "gitea-client": Entry(
+        "agency.reconcile.gitea.client", "The CI engine's OAuth client at a Gitea."
+    ),
     "agent-workspaces": Entry(
         "agency.reconcile.agents.workspaces", "Every agent's home and workspace."
     ),
