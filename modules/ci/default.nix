@@ -1,4 +1,4 @@
-# Recipe CI: what runs the tests of a recipe. Three engines, of which `builtin` needs nothing else.
+# Recipe CI: what runs the tests of a recipe. Four engines, of which `builtin` needs nothing else.
 #
 # Runs deploy what a merge request holds on the swarm of this machine. So a run begins only when a
 # member asks for it by a comment, which the bridge checks.
@@ -14,12 +14,13 @@ let
   cfg = config.agency.ci;
   agency = config.agency;
   facts = agency.services.ci or { };
+  hosts = agency.instance.facts.names.hosts;
   configuration = {
     inherit (agency) domain;
     inherit (cfg) engine maxTests buildTimeoutMinutes;
     inherit (agency.instance.facts) recipes;
     forge = { inherit (agency.forge) kind url; };
-    hosts = { inherit (agency.instance.facts.names.hosts) bridge dashboard; };
+    hosts = { inherit (hosts) bridge dashboard; };
     ports = { inherit (agency.ports) bridge dashboard runner; };
     wildcard = agency.traefik.wildcard;
     state = "/var/lib/agency-recipes";
@@ -27,6 +28,12 @@ let
       through = "https://127.0.0.1:${toString agency.ports.traefik}";
       ca = cfg.authority;
       tests = if lib.pathExists suites then "${suites}" else null;
+    };
+  }
+  // lib.optionalAttrs (cfg.engine != "builtin") {
+    engineAt = {
+      url = if cfg.engine == "gitea-actions" then agency.forge.url else "https://${hosts.${cfg.engine}}";
+      inherit (cfg.pipeline) repository branch;
     };
   }
   // lib.optionalAttrs (config.agency.bridge.enable or false) {
@@ -43,8 +50,10 @@ in
     ../issued.nix
     ../swarm.nix
     ../traefik.nix
-    ./builtin.nix
     ./drone.nix
+    ./gitea-actions.nix
+    ./remote.nix
+    ./runner.nix
     ./woodpecker.nix
   ];
 
@@ -56,6 +65,7 @@ in
         "builtin"
         "drone"
         "woodpecker"
+        "gitea-actions"
       ] (facts.engine or "builtin") "What queues and starts runs."
       // opt.md "services.ci.engine of the instance";
     maxTests =
@@ -96,7 +106,7 @@ in
         assertion = agency.forge.url != null;
         message = ''
           agency.ci: no forge is known whose merge requests could be tested.
-          Set services.gitlab.enable in instance.yaml and run `agency render`, or set agency.forge.url.
+          Set services.gitlab.enable or forge.url in instance.yaml and run `agency render`, or set agency.forge.url.
         '';
       }
     ];

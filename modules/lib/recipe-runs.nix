@@ -11,8 +11,9 @@ let
   cfg = agency.ci;
   # Of one suite, as the program bounds it.
   suiteTasks = 512;
+  hardening = (import ./. { inherit lib; }).hardening;
 in
-{
+rec {
   # abra with Docker and git deploys; Chromium tests, with certutil for the authority that it trusts.
   path = [
     agency.traefik.abra
@@ -40,6 +41,24 @@ in
       "seccomp"
     ];
   };
+
+  # Settings for an engine's own runner: it starts `agency recipes run`, so it is hardened and bounded
+  # as ours, and its user is that of the state. StateDirectory keeps what the runner itself has.
+  asUnitOfState =
+    { User, directories }:
+    lib.mapAttrs (_: lib.mkForce) (
+      hardening.harden {
+        network = "open";
+        inherit relax;
+      }
+      // serviceConfig
+      // {
+        inherit User;
+        DynamicUser = true;
+        StateDirectory = directories;
+        StateDirectoryMode = "0700";
+      }
+    );
 
   serviceConfig = {
     Slice = "agency-recipes.slice";

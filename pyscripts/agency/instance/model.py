@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from agency import naming
 from agency.commandline import LogLevel
-from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.conflicts import PEOPLE, Person, conflicts, of_forges
 from agency.instance.fields.programs import AgentProgram, Models
 from agency.instance.fields.values import (
     Address,
@@ -60,7 +60,7 @@ class CiService(Written):
     """Recipe CI."""
 
     enable: bool = Field(default=False, description="run it")
-    engine: Literal["builtin", "drone", "woodpecker"] = Field(
+    engine: Literal["builtin", "drone", "woodpecker", "gitea-actions"] = Field(
         default="builtin", description="the program that runs the tests"
     )
     max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
@@ -237,6 +237,15 @@ class Backup(Written):
         return "" if self.repository.startswith("/") else self.repository.partition(":")[0]
 
 
+class ForeignForge(Written):
+    """Forge that others run."""
+
+    kind: Literal["gitea", "gitlab"] = Field(default="gitea", description="what it is")
+    url: str = Field(
+        pattern=r"^https://[a-z0-9.-]+(:[0-9]+)?$", description="where it is, without a path"
+    )
+
+
 class Recipe(Written):
     """A Co-op Cloud app under test."""
 
@@ -287,6 +296,9 @@ class Instance(Written):
         default=None, description="language models for agents that have a program"
     )
     alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
+    forge: ForeignForge | None = Field(
+        default=None, description="the forge, where it is not the instance's own GitLab"
+    )
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
     )
@@ -314,6 +326,11 @@ class Instance(Written):
             solo=self.approvals.solo_delay is not None,
             image=self.docker is not None,
             models=() if self.models is None else self.models.offered,
+        )
+        found += of_forges(
+            own=self.services.gitlab.enable,
+            kind=None if self.forge is None else self.forge.kind,
+            engine=self.services.ci.engine if self.services.ci.enable else "builtin",
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))
