@@ -44,7 +44,7 @@ _AFTER = f"""## Services that need others
 
 `agency check` refuses a service without those that it needs, as the NixOS modules do. `agency
 init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`, or
-`agency.forge.url` in `host.nix`.
+`forge`.
 
 {{dependencies}}
 
@@ -56,6 +56,8 @@ init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`,
   of the domain.
 - Uids and ports of agents come from a hash of the name, or are set. Two agents, or an agent and a
   service of the machine (such as PostgreSQL, the swarm or k3s), never share one.
+- There is one forge: `forge` is left out where `services.gitlab` is on. The engine `gitea-actions`
+  is a part of Gitea, so it needs one.
 - A recipe is deployed at `RECIPE.ci.DOMAIN`, where Traefik routes it.
 - With `secrets.provider: sops` there is at least one recipient, and the same ones stand in
   `.sops.yaml` and in the encrypted file ([secrets.md](secrets.md)).
@@ -76,6 +78,7 @@ _TITLES = {
     "ModelPrice": "models.offered.NAME.price",
     "Alerts": "alerts",
     "AlertMail": "alerts.mail",
+    "ForeignForge": "forge",
     "Recipe": "recipes.NAME",
     "Backup": "backup",
     "Docker": "docker",
