@@ -61,6 +61,7 @@ from .generators import generate as generate
 from .names import ALERTMANAGER_TOKEN as ALERTMANAGER_TOKEN
 from .names import ALERTS_MAIL_PASSWORD as ALERTS_MAIL_PASSWORD
 from .names import ALERTS_WEBHOOK_URL as ALERTS_WEBHOOK_URL
+from .names import CI_ENGINE_TOKEN as CI_ENGINE_TOKEN
 from .names import FORGE_BOT_TOKEN as FORGE_BOT_TOKEN
 from .names import GITLAB_ROOT_PASSWORD as GITLAB_ROOT_PASSWORD
 from .names import MATRIX_AS_TOKEN as MATRIX_AS_TOKEN
