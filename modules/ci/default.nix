@@ -106,7 +106,7 @@ in
         assertion = agency.forge.url != null;
         message = ''
           agency.ci: no forge is known whose merge requests could be tested.
-          Set services.gitlab.enable or forge.url in instance.yaml and run `agency render`, or set agency.forge.url.
+          Set services.gitlab.enable in instance.yaml, or name a forge elsewhere under forge, and run `agency render`, or set agency.forge.url.
         '';
       }
     ];
