@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field
 from agency.errors import BadInputError
 from agency.recipes.configuration import DEFAULT, read_config
 from agency.recipes.engine.remote.making import make_remote
-from agency.reconcile.engine.contract import ABSENT, Change, Settings
+from agency.reconcile import ABSENT, Change, Settings
 from agency.secrets import SecretValue, read_credential
 
 _DIGITS = 16
