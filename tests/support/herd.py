@@ -61,6 +61,7 @@ class Herd:
     tasks: dict[str, tuple[TaskReport, ...]] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)  # run, and do not answer
     says: str = "no answer within 3 s"  # why a silent one does not
+    asked: list[tuple[str, str]] = field(default_factory=list)  # for a report, by which trace
     held: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # documents, by their process
     lies: dict[str, bytes] = field(
         default_factory=dict
@@ -177,6 +178,7 @@ class Answers:
 
     async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
         name = endpoint.agent or ""
+        self.herd.asked.append((name, trace))
         if name in self.herd.silent:
             raise AcpUnreachableError(self.herd.says)
         told, held = await self.status(endpoint, trace), self.herd.document(name)

@@ -6,6 +6,8 @@ run on a real PostgreSQL, too, under the marker `thorough`.
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +102,33 @@ def place(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     return f"postgresql+asyncpg://agency@/postgres?host={request.getfixturevalue('server')}"
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied: every test would wait for the same migrations."""
+    file = tmp_path_factory.mktemp("migrated") / "control.db"
+
+    async def make() -> None:
+        opened = open_database(str(file))
+        await migrate(opened, schema.SCHEMA)
+        await opened.close()
+
+    asyncio.run(make())
+    return file
+
+
 @pytest.fixture
-async def database(place: str, backend: str, clock: Clock) -> AsyncIterator[Database]:
+async def database(
+    place: str, backend: str, clock: Clock, migrated: Path
+) -> AsyncIterator[Database]:
     """A migrated database with an opened audit log."""
-    opened = open_database(place)
-    if backend == "postgresql":
+    if backend == "sqlite":
+        shutil.copy(migrated, place)
+        opened = open_database(place)
+    else:
+        opened = open_database(place)
         for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
             await opened.write(lambda c, s=statement: c.execute(text(s)))  # type: ignore[misc]
-    await migrate(opened, schema.SCHEMA)
+        await migrate(opened, schema.SCHEMA)
     await opened.write(lambda connection: audit.open_log(connection, INSTANCE, clock))
     yield opened
     await opened.close()

@@ -20,6 +20,8 @@ from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
+_NO_STORE = "the store does not answer"
+
 
 @dataclass(slots=True)
 class Mender:
@@ -79,7 +81,7 @@ class Mender:
         if verb is None:
             return
         ok, text = await self._ask(seen, plan, verb)
-        why = text.split("\n", 1)[0].removeprefix(f"{name} ")
+        why = text.split("\n", 1)[0].removeprefix(f"{name} ").rstrip(".")  # part of a sentence
         failures = self._refusals if verb is Verb.PUSH else self._failures
         if ok:
             failures.pop(name, None)
@@ -99,7 +101,7 @@ class Mender:
             reply = await self.operations.ask(command, origin, SYSTEM, trace)
             ok, text = reply.ok, reply.text
         except (AgencyError, SQLAlchemyError) as error:
-            ok, text = False, error.message if isinstance(error, AgencyError) else "no store"
+            ok, text = False, error.message if isinstance(error, AgencyError) else _NO_STORE
         fields: dict[str, object] = {"trace": trace, "agent": seen.name, "ok": ok}
         _log.info("tried to mend an agent: %s", text, extra={"fields": fields})
         return ok, text

@@ -21,7 +21,7 @@ def mended(seen: Seen, episode: Episode, tries: int) -> str:
 
 def tried_again(seen: Seen, episode: Episode, wait_s: float) -> str:
     """Say that an agent is not as wished yet."""
-    now = f"; now it {seen.reason}" if seen.reason.startswith("did not") else ""
+    now = f"; now {_it(seen.reason)}" if seen.reason.startswith("did not") else ""
     return (
         f"{what(seen.name, episode)}, and that is not mended yet{now.rstrip('.')}. It is tried "
         f"again in {wait_s:.0f} s, then ever more seldom."
@@ -50,8 +50,9 @@ def given_up(name: str, history: History, last: str) -> str:
     """Say that the control plane tries no more; `last` is how its last attempt failed."""
     episode = history.episode
     about = f"{name} is not as wished" if episode is None else what(name, episode)
-    tried = "no attempt is allowed" if not history.tries else f"{history.tries} attempts in a row"
-    ended = f" (the last: it {last.rstrip('.')})" if last else ""
+    many = "1 attempt" if history.tries == 1 else f"{history.tries} attempts in a row"
+    tried = many if history.tries else "no attempt is allowed"
+    ended = f" (the last: {_it(last).rstrip('.')})" if last else ""
     return f"{about}, and has failed for good: {tried}{ended}"
 
 
@@ -71,6 +72,11 @@ def what(name: str, episode: Episode) -> str:
     if episode.what is Difference.DRIFTED:
         return f"{name} had drifted ({episode.reason})"
     return f"{name} died ({episode.reason})" if episode.reason else f"{name} was found stopped"
+
+
+def _it(reason: str) -> str:
+    """Say how an attempt failed: of the agent itself, or of what kept the command from it."""
+    return f"it {reason}" if reason.startswith("did not") else reason
 
 
 def _as(seen: Seen) -> str:

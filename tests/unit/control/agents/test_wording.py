@@ -89,6 +89,11 @@ def test_what_is_not_mended_yet(reason: str, now: str) -> None:
             f"{GIVEN_UP}: 3 attempts in a row (the last: it did not start: no port)",
         ),
         (
+            History(episode=DIED, tries=1),
+            "the store does not answer",
+            f"{GIVEN_UP}: 1 attempt (the last: the store does not answer)",
+        ),
+        (
             History(episode=DIED),
             "",
             f"{GIVEN_UP}: no attempt is allowed",
