@@ -11,13 +11,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
 from agency.instance.conflicts import PEOPLE, Conflict, Person, conflicts, of_forges
+from agency.instance.fields.ci import CiService, ForeignForge
 from agency.instance.fields.programs import Models
 from agency.instance.fields.values import Domain, MatrixId
 from agency.instance.model import (
     Agent,
     Approvals,
-    CiService,
-    ForeignForge,
     Instance,
     MatrixService,
     Toggle,

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from agency import naming
 from agency.commandline import LogLevel
 from agency.instance.conflicts import PEOPLE, Person, conflicts, of_forges
+from agency.instance.fields.ci import CiService, ForeignForge, Recipe
 from agency.instance.fields.features import (
     AgentLimits,
     Browser,
@@ -37,7 +38,6 @@ from agency.instance.fields.values import (
     ImageName,
     MatrixId,
     Name,
-    Repository,
     Smarthost,
 )
 from agency.instance.problems import field_name
@@ -63,16 +63,6 @@ class MatrixService(Written):
     def reaches_others(self) -> bool:
         """False if people with an account on another homeserver cannot be here."""
         return self.federation or not self.enable
-
-
-class CiService(Written):
-    """Recipe CI."""
-
-    enable: bool = Field(default=False, description="run it")
-    engine: Literal["builtin", "drone", "woodpecker", "gitea-actions"] = Field(
-        default="builtin", description="the program that runs the tests"
-    )
-    max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
 
 
 class Services(Written):
@@ -289,21 +279,6 @@ class Backup(Written):
     def scheme(self) -> str:
         """Kind of place; empty for a path of the machine."""
         return "" if self.repository.startswith("/") else self.repository.partition(":")[0]
-
-
-class ForeignForge(Written):
-    """Forge that others run."""
-
-    kind: Literal["gitea", "gitlab"] = Field(default="gitea", description="what it is")
-    url: str = Field(
-        pattern=r"^https://[a-z0-9.-]+(:[0-9]+)?$", description="where it is, without a path"
-    )
-
-
-class Recipe(Written):
-    """A Co-op Cloud app under test."""
-
-    repository: Repository = Field(description="owner/name on the forge")
 
 
 class Instance(Written):
