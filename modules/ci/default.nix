@@ -1,10 +1,11 @@
-# Recipe CI: what runs the tests of a recipe. Three engines, of which `builtin` needs nothing else.
+# Recipe CI: what runs the tests of a recipe. Four engines, of which `builtin` needs nothing else.
 #
 # Runs deploy what a merge request holds on the swarm of this machine. So a run begins only when a
 # member asks for it by a comment, which the bridge checks.
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -13,12 +14,13 @@ let
   cfg = config.agency.ci;
   agency = config.agency;
   facts = agency.services.ci or { };
+  hosts = agency.instance.facts.names.hosts;
   configuration = {
     inherit (agency) domain;
     inherit (cfg) engine maxTests buildTimeoutMinutes;
     inherit (agency.instance.facts) recipes;
     forge = { inherit (agency.forge) kind url; };
-    hosts = { inherit (agency.instance.facts.names.hosts) bridge dashboard; };
+    hosts = { inherit (hosts) bridge dashboard; };
     ports = { inherit (agency.ports) bridge dashboard runner; };
     wildcard = agency.traefik.wildcard;
     state = "/var/lib/agency-recipes";
@@ -26,6 +28,12 @@ let
       through = "https://127.0.0.1:${toString agency.ports.traefik}";
       ca = cfg.authority;
       tests = if lib.pathExists suites then "${suites}" else null;
+    };
+  }
+  // lib.optionalAttrs (cfg.engine != "builtin") {
+    engineAt = {
+      url = if cfg.engine == "gitea-actions" then agency.forge.url else "https://${hosts.${cfg.engine}}";
+      inherit (cfg.pipeline) repository branch;
     };
   }
   // lib.optionalAttrs (config.agency.bridge.enable or false) {
@@ -42,8 +50,10 @@ in
     ../issued.nix
     ../swarm.nix
     ../traefik.nix
-    ./builtin.nix
     ./drone.nix
+    ./gitea-actions.nix
+    ./remote.nix
+    ./runner.nix
     ./woodpecker.nix
   ];
 
@@ -55,6 +65,7 @@ in
         "builtin"
         "drone"
         "woodpecker"
+        "gitea-actions"
       ] (facts.engine or "builtin") "What queues and starts runs."
       // opt.md "services.ci.engine of the instance";
     maxTests =
@@ -66,7 +77,21 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    agency.package = lib.mkDefault (pkgs.callPackage ../../packages/agency { withBrowser = true; });
     agency.memory.parts.ci = cfg.memoryMax;
+    # Runs give way to what people wait for.
+    systemd.slices.agency-recipes = {
+      description = "Runs of recipe CI, and what starts them";
+      sliceConfig = {
+        MemoryMax = cfg.memoryMax;
+        CPUWeight = 50;
+      };
+    };
+    # Pages under test are made of letters, on a machine that has no use for any.
+    fonts = {
+      fontconfig.enable = true;
+      packages = [ pkgs.dejavu_fonts ];
+    };
     environment.etc."agency/recipes.json".text = builtins.toJSON configuration;
 
     assertions = [
@@ -81,7 +106,7 @@ in
         assertion = agency.forge.url != null;
         message = ''
           agency.ci: no forge is known whose merge requests could be tested.
-          Set services.gitlab.enable in instance.yaml and run `agency render`, or set agency.forge.url.
+          Set services.gitlab.enable in instance.yaml, or name a forge elsewhere under forge, and run `agency render`, or set agency.forge.url.
         '';
       }
     ];

@@ -14,6 +14,8 @@ let
   ports = agency.ports;
   hosts = agency.instance.facts.names.hosts;
   inherit ((import ../lib { inherit lib; })) hardening naming;
+  common = import ../lib/recipes-unit.nix { inherit lib config; };
+  runs = import ../lib/recipe-runs.nix { inherit lib config pkgs; };
   forge = lib.toUpper agency.forge.kind;
   isFree = builtins.match "drone\\.io-oss.*" (lib.getName cfg.package) != null;
 
@@ -82,28 +84,20 @@ in
         after = [ "drone-server.service" ];
         path = [
           agency.package
-          agency.traefik.abra
-          config.virtualisation.docker.package
           pkgs.bash
           pkgs.coreutils
-          pkgs.git
-        ];
+        ]
+        ++ runs.path;
         serviceConfig =
-          hardening.harden {
-            network = "open";
-            # Builds are programs of any kind, with children that the harness gives limits.
-            relax = {
-              MemoryDenyWriteExecute = false;
-              ProcSubset = "all";
-              SystemCallFilter = [ "@system-service" ];
-            };
+          runs.asUnitOfState {
+            inherit (common.serviceConfig) User;
+            directories = [
+              "drone-runner"
+              common.serviceConfig.StateDirectory
+            ];
           }
           // {
             ExecStart = "${lib.getExe cfg.runnerPackage} daemon ${ofUnit "drone-runner" runnerFile}";
-            StateDirectory = "drone-runner";
-            StateDirectoryMode = "0700";
-            SupplementaryGroups = [ agency.swarm.dockerGroup ];
-            MemoryMax = ci.memoryMax;
             # The runner kills only the shell of a step; what that started ends with the unit.
             KillMode = "control-group";
           };
@@ -152,8 +146,8 @@ in
         uid = naming.serviceUids.drone;
       };
       drone-runner = {
-        user = "drone-runner";
-        uid = naming.serviceUids.drone-runner;
+        user = common.serviceConfig.User;
+        uid = naming.serviceUids.recipes;
       };
     };
     agency.edge.sites.drone = {

@@ -12,6 +12,8 @@ let
   hosts = agency.instance.facts.names.hosts;
   forge = lib.toUpper agency.forge.kind;
   inherit ((import ../lib { inherit lib; }).naming) serviceUids;
+  common = import ../lib/recipes-unit.nix { inherit lib config; };
+  runs = import ../lib/recipe-runs.nix { inherit lib config pkgs; };
   rpc = "woodpecker-rpc-secret";
   oauth = lib.genAttrs [ "CLIENT" "SECRET" ] (
     part: "woodpecker-oauth-client-${if part == "CLIENT" then "id" else "secret"}"
@@ -62,18 +64,15 @@ in
         # The number that the server knows it by; lost, each start is a further agent.
         WOODPECKER_AGENT_CONFIG_FILE = "/var/lib/woodpecker-agent/agent.conf";
       };
-      extraGroups = [ agency.swarm.dockerGroup ];
       path = [
         agency.package
-        agency.traefik.abra
-        config.virtualisation.docker.package
         pkgs.bash
         pkgs.coreutils
-        pkgs.git
         pkgs.git-lfs
         # The step that clones.
         pkgs.woodpecker-plugin-git
-      ];
+      ]
+      ++ runs.path;
     };
     systemd.services.${server} = {
       # Skipped, not failed, until the forge has issued its part.
@@ -85,11 +84,17 @@ in
     };
     systemd.services.${runner} = {
       after = [ "${server}.service" ];
-      serviceConfig = {
-        LoadCredential = [ agency.secrets.${rpc}.credential ];
-        StateDirectory = "woodpecker-agent";
-        MemoryMax = ci.memoryMax;
-      };
+      serviceConfig =
+        runs.asUnitOfState {
+          inherit (common.serviceConfig) User;
+          directories = [
+            "woodpecker-agent"
+            common.serviceConfig.StateDirectory
+          ];
+        }
+        // {
+          LoadCredential = [ agency.secrets.${rpc}.credential ];
+        };
     };
     agency.secrets =
       lib.genAttrs (lib.attrValues oauth) (_: {

@@ -4,6 +4,7 @@
 # `sys.executable -m`: a Python that knows its libraries only through a wrapped script could not.
 #
 #   withSynapse  what `spinup_smoke --target local` runs beside our own code
+#   withBrowser  Playwright's library, with which the suites of recipes drive a browser
 #   source       the checkout that guests are made from; null: there is none
 {
   lib,
@@ -18,6 +19,7 @@
   sops,
   util-linux,
   withSynapse ? false,
+  withBrowser ? false,
   source ? null,
 }:
 let
@@ -81,6 +83,7 @@ let
       module
       packages.pytest
     ]
+    ++ lib.optional withBrowser packages.playwright
     ++ lib.optional withSynapse (packages.toPythonModule matrix-synapse-unwrapped)
   );
   arguments = [

@@ -269,6 +269,23 @@ in
     says = "no forge is known";
     module.agency.forge.url = null;
   };
+  pipeline-secrets-without-pipeline = {
+    file = "ci/remote.nix";
+    says = "the engine builtin has no pipeline";
+    module.agency.ci.pipeline.secrets.LOGIN = "registry-credentials";
+  };
+  gitea-actions-without-gitea = {
+    file = "ci/gitea-actions.nix";
+    says = "the engine gitea-actions is a part of Gitea, and the forge is gitlab";
+    instance = "actions";
+    module.agency = off forge // {
+      observability.oidc.enable = false;
+      forge = {
+        kind = "gitlab";
+        url = "https://git.example.org";
+      };
+    };
+  };
   drone-licence = {
     file = "ci/drone.nix";
     says = "nobody has accepted their licences";

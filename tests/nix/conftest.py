@@ -165,10 +165,16 @@ services:
 """
 
 
+GITEA = {"kind": "gitea", "url": "https://git.example.org"}
+
+
 def services_with_engine(engine: str) -> dict[str, Any]:
     """Every service, with this engine of recipe CI."""
     services: dict[str, Any] = {name: {"enable": True} for name in SERVICES}
-    return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
+    services |= {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
+    if engine == "gitea-actions":  # a part of a forge that is no GitLab
+        del services["gitlab"]
+    return services
 
 
 @pytest.fixture(scope="session")
@@ -271,6 +277,9 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "drone": new_instance("drone", services=services_with_engine("drone")),
         "woodpecker": new_instance(
             "woodpecker", services=services_with_engine("woodpecker"), alerts={}
+        ),
+        "actions": new_instance(
+            "actions", services=services_with_engine("gitea-actions"), forge=GITEA
         ),
         "other": other,
         "unpreviewed": new_instance("unpreviewed", preview=[]),

@@ -85,6 +85,9 @@ let
       ++ [ (builtins.toJSON config.services.matrix-synapse.settings) ];
     control = config.environment.etc."agency/control.json".text;
     recipes = config.environment.etc."agency/recipes.json".text or null;
+    recipesSlice = config.systemd.units."agency-recipes.slice".text or null;
+    # Names of what the agency's own Python has, its program among it.
+    python = map (one: one.name) config.agency.package.environment.paths;
     synapse = {
       inherit (config.services.matrix-synapse) extras;
       oidc = config.agency.issuedFiles."matrix-oidc.yaml".content;

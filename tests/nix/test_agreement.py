@@ -33,7 +33,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         name: {"enable": draw(st.booleans())} for name in SERVICES if draw(st.booleans())
     }
     if "ci" in services:
-        services["ci"]["engine"] = draw(st.sampled_from(["builtin", "drone", "woodpecker"]))
+        engines = ["builtin", "drone", "woodpecker"]
+        if not services.get("gitlab", {}).get("enable"):
+            engines.append("gitea-actions")
+        services["ci"]["engine"] = draw(st.sampled_from(engines))
         services["ci"]["maxTests"] = draw(st.integers(1, 64))
     # The control plane's document is rendered only with the homeserver.
     services["matrix"] = {"enable": True, "federation": draw(st.booleans())}

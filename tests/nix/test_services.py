@@ -48,7 +48,8 @@ def test_every_engine_evaluates_with_everything_else(report: dict[str, Any], eng
 def test_an_engine_runs_as_many_tests_as_the_instance_says(report: dict[str, Any]) -> None:
     engines = report["engines"]
     assert set(engines["builtin"]["services"]) == {"agency-runner"}
-    assert set(engines["drone"]["services"]) == {"drone-runner", "drone-server"}
+    both = {"drone-runner", "drone-server"}
+    assert set(engines["drone"]["services"]) == {"agency-runner", *both}
     assert "DRONE_RUNNER_CAPACITY=3\n" in engines["drone"]["issued"]["drone-runner.env"]
     assert "DRONE_CLEANUP_DEADLINE_RUNNING=60m\n" in engines["drone"]["issued"]["drone-server.env"]
     agent = engines["woodpecker"]["services"]["woodpecker-agent-local"]
@@ -394,10 +395,15 @@ def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
     }.items():
         machine = report["engines"][engine]
         for name, unit in units.items():
-            # A dynamic user has its unit's name, and the uid of a user of that name.
+            # A dynamic user has its unit's name, and the uid of a user of that name; what runs
+            # builds is the user of recipe CI's state.
+            own = (unit, naming.SERVICE_UIDS[name])
+            user, uid = (
+                ("agency-recipes", naming.SERVICE_UIDS["recipes"]) if "runner" in name else own
+            )
             assert "\nDynamicUser=true\n" in machine["services"][unit]
-            assert machine["held"][name]["user"] == unit
-            assert machine["held"][name]["uid"] == naming.SERVICE_UIDS[name]
+            assert f"\nUser={user}\n" in machine["services"][unit] or user == unit
+            assert (machine["held"][name]["user"], machine["held"][name]["uid"]) == (user, uid)
 
 
 def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) -> None:

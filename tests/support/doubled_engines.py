@@ -82,6 +82,19 @@ class Doubled:
         self.secrets[name] |= await request.json()
         return web.json_response({"name": name})
 
+    async def all_secrets(self, _: web.Request) -> web.Response:
+        return web.json_response([{"name": name} for name in sorted(self.secrets)])
+
+    async def page_of_secrets(self, request: web.Request) -> web.Response:
+        size, page = int(request.query["perPage"]), int(request.query["page"])
+        names = sorted(self.secrets)[size * (page - 1) : size * page]
+        return web.json_response([{"name": name} for name in names])
+
+    async def drop_secret(self, request: web.Request) -> web.Response:
+        if self.secrets.pop(request.match_info["name"], None) is None:
+            raise web.HTTPNotFound
+        return web.Response(status=204)
+
 
 @asynccontextmanager
 async def drone() -> AsyncIterator[Doubled]:
@@ -103,6 +116,8 @@ async def drone() -> AsyncIterator[Doubled]:
             web.delete(f"{base}/builds/{{n}}", double.stop),
             web.post(f"{base}/secrets", double.add_secret),
             web.patch(f"{base}/secrets/{{name}}", double.change_secret),
+            web.delete(f"{base}/secrets/{{name}}", double.drop_secret),
+            web.get(f"{base}/secrets", double.all_secrets),
         ]
     )
     async with _served(app, double):
@@ -133,6 +148,8 @@ async def woodpecker() -> AsyncIterator[Doubled]:
             web.post(f"{base}/pipelines/{{n}}/cancel", double.stop),
             web.post(f"{base}/secrets", double.add_secret),
             web.patch(f"{base}/secrets/{{name}}", double.change_secret),
+            web.delete(f"{base}/secrets/{{name}}", double.drop_secret),
+            web.get(f"{base}/secrets", double.page_of_secrets),
         ]
     )
     async with _served(app, double):

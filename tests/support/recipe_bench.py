@@ -169,12 +169,15 @@ class Bench:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def serving(self, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def serving(
+        self, config: Path, credentials: Path | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """`agency recipes runner`, which is killed at the end of the block."""
+        given = {} if credentials is None else {"CREDENTIALS_DIRECTORY": str(credentials)}
         words = [sys.executable, "-m", "agency", "recipes", "runner", f"--config={config}"]
         inside = ["nsenter", f"--net=/proc/{self.engine.pid}/ns/net", "--"]
         with (self.place / "runner.log").open("ab") as log:
-            process = subprocess.Popen([*inside, *words], env=self.environment, stderr=log)
+            process = subprocess.Popen([*inside, *words], env=self.environment | given, stderr=log)
             try:
                 yield process
             finally:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +72,12 @@ class Gitea:
         assert answer.ok, f"{method} {path}: HTTP {answer.status_code} {answer.text[:300]}"
         return answer.json() if answer.content else None
 
-    def person(self, name: str) -> str:
+    def person(self, name: str, scopes: Sequence[str] = ("all",)) -> str:
         """Make an account; returns a token of its own."""
         password = secrets.token_urlsafe(16)
         account = {"username": name, "email": f"{name}@forge.example", "password": password}
         self.call("POST", "/admin/users", account | {"must_change_password": False})
-        wish = {"name": secrets.token_hex(4), "scopes": ["all"]}
+        wish = {"name": secrets.token_hex(4), "scopes": list(scopes)}
         made = self.call("POST", f"/users/{name}/tokens", wish, basic=(name, password))
         return str(made["sha1"])
 

@@ -44,7 +44,7 @@ _AFTER = f"""## Services that need others
 
 `agency check` refuses a service without those that it needs, as the NixOS modules do. `agency
 init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`, or
-`agency.forge.url` in `host.nix`.
+`forge`.
 
 {{dependencies}}
 
@@ -56,6 +56,8 @@ init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`,
   of the domain.
 - Uids and ports of agents come from a hash of the name, or are set. Two agents, or an agent and a
   service of the machine (such as PostgreSQL, the swarm or k3s), never share one.
+- There is one forge: `forge` is left out where `services.gitlab` is on. The engine `gitea-actions`
+  is a part of Gitea, so it needs one.
 - A task loop and the coding contract need a workspace. Limits, `egress` and features are for agents
   that are units of a host: `runtime: docker` refuses them, and `agency up` takes no notice. A host
   can set each otherwise, under `agency.agents.NAME` in `host.nix` ([options.md](options.md)).
@@ -86,6 +88,7 @@ _TITLES = {
     "ModelPrice": "models.offered.NAME.price",
     "Alerts": "alerts",
     "AlertMail": "alerts.mail",
+    "ForeignForge": "forge",
     "Recipe": "recipes.NAME",
     "Backup": "backup",
     "Docker": "docker",

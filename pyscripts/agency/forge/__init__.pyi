@@ -19,6 +19,10 @@ from .contract import RequestComment as RequestComment
 from .contract import User as User
 from .errors import ForgeError as ForgeError
 from .errors import ForgeUnreachableError as ForgeUnreachableError
+from .gitea import GiteaClients as GiteaClients
+from .gitea import IssuedClient as IssuedClient
+from .gitea import OauthClient as OauthClient
+from .gitea import gitea_clients as gitea_clients
 from .gitea import gitea_forge as gitea_forge
 from .gitlab import GitlabApi as GitlabApi
 from .gitlab import administered as administered

@@ -238,3 +238,20 @@ def _clash(name: str, what: str, given: int | None, number: int, holder: str) ->
     return Conflict(
         ("agents", name, what), f"{number} is also the {what} of {holder}; choose a free one"
     )
+
+
+def of_forges(*, own: bool, kind: str | None, engine: str) -> tuple[Conflict, ...]:
+    """List the conflicts between the forge and the engine of recipe CI.
+
+    `own` says whether the instance runs GitLab, `kind` what its forge elsewhere is.
+    """
+    found = []
+    if own and kind is not None:
+        told = "services.gitlab is on, and there is one forge; leave out forge, or turn GitLab off"
+        found.append(Conflict(("forge",), told))
+    if engine == "gitea-actions" and (own or kind == "gitlab"):
+        told = (
+            "gitea-actions needs a Gitea, and the forge is GitLab; take builtin, or another forge"
+        )
+        found.append(Conflict(("services", "ci", "engine"), told))
+    return tuple(found)

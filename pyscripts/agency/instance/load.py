@@ -10,10 +10,17 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
-from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.conflicts import PEOPLE, Conflict, Person, conflicts, of_forges
+from agency.instance.fields.ci import CiService, ForeignForge
 from agency.instance.fields.programs import Models
 from agency.instance.fields.values import Domain, MatrixId
-from agency.instance.model import Agent, Approvals, Instance, MatrixService
+from agency.instance.model import (
+    Agent,
+    Approvals,
+    Instance,
+    MatrixService,
+    Toggle,
+)
 from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.reading.explain import explain
 from agency.instance.reading.recipients import disagreements
@@ -134,6 +141,19 @@ def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         # One that is there and wrong is told at its own line.
         image=data.get("docker") is not None,
         models=_offered(data.get("models")),
+    )
+    yield from _forges_in(data.get("forge"), services if isinstance(services, dict) else {})
+
+
+def _forges_in(raw: object, services: dict[str, Any]) -> tuple[Conflict, ...]:
+    """Find conflicts of the forge with the services; a part that is wrong counts as left out."""
+    forge = _valid(TypeAdapter(ForeignForge), raw)
+    gitlab = _valid(TypeAdapter(Toggle), services.get("gitlab", {}))
+    ci = _valid(TypeAdapter(CiService), services.get("ci", {}))
+    return of_forges(
+        own=gitlab is not None and gitlab.enable,
+        kind=None if forge is None else forge.kind,
+        engine="builtin" if ci is None or not ci.enable else ci.engine,
     )
 
 

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from agency import naming
 from agency.commandline import LogLevel
-from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.conflicts import PEOPLE, Person, conflicts, of_forges
+from agency.instance.fields.ci import CiService, ForeignForge, Recipe
 from agency.instance.fields.features import (
     AgentLimits,
     Browser,
@@ -37,7 +38,6 @@ from agency.instance.fields.values import (
     ImageName,
     MatrixId,
     Name,
-    Repository,
     Smarthost,
 )
 from agency.instance.problems import field_name
@@ -63,16 +63,6 @@ class MatrixService(Written):
     def reaches_others(self) -> bool:
         """False if people with an account on another homeserver cannot be here."""
         return self.federation or not self.enable
-
-
-class CiService(Written):
-    """Recipe CI."""
-
-    enable: bool = Field(default=False, description="run it")
-    engine: Literal["builtin", "drone", "woodpecker"] = Field(
-        default="builtin", description="the program that runs the tests"
-    )
-    max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
 
 
 class Services(Written):
@@ -291,12 +281,6 @@ class Backup(Written):
         return "" if self.repository.startswith("/") else self.repository.partition(":")[0]
 
 
-class Recipe(Written):
-    """A Co-op Cloud app under test."""
-
-    repository: Repository = Field(description="owner/name on the forge")
-
-
 class Instance(Written):
     """The content of instance.yaml."""
 
@@ -341,6 +325,9 @@ class Instance(Written):
         default=None, description="language models for agents that have a program"
     )
     alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
+    forge: ForeignForge | None = Field(
+        default=None, description="the forge, where it is not the instance's own GitLab"
+    )
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
     )
@@ -368,6 +355,11 @@ class Instance(Written):
             solo=self.approvals.solo_delay is not None,
             image=self.docker is not None,
             models=() if self.models is None else self.models.offered,
+        )
+        found += of_forges(
+            own=self.services.gitlab.enable,
+            kind=None if self.forge is None else self.forge.kind,
+            engine=self.services.ci.engine if self.services.ci.enable else "builtin",
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))

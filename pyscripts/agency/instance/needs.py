@@ -126,10 +126,17 @@ def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
     if own_forge or services.bridge.enable or services.ci.enable:
         yield known.spec(names.FORGE_BOT_TOKEN, own_forge=own_forge)
     engine = services.ci.engine
-    if services.ci.enable and engine != "builtin":
-        yield known.spec(names.CI_RPC_SECRET, engine=engine)
-        for name in (names.CI_OAUTH_CLIENT_ID, names.CI_OAUTH_CLIENT_SECRET):
-            yield known.spec(name, own_forge=own_forge, engine=engine)
+    if not services.ci.enable or engine == "builtin":
+        return
+    yield known.spec(names.CI_ENGINE_TOKEN)
+    if engine == "gitea-actions":
+        yield known.spec(names.GITEA_RUNNER_TOKEN)
+        return
+    yield known.spec(names.CI_RPC_SECRET, engine=engine)
+    # A Gitea issues the client to the bot, whose token the instance brings.
+    issues = own_forge or (instance.forge is not None and instance.forge.kind == "gitea")
+    for name in (names.CI_OAUTH_CLIENT_ID, names.CI_OAUTH_CLIENT_SECRET):
+        yield known.spec(name, own_forge=issues, engine=engine)
 
 
 def _of_agents(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agency.errors import BadInputError, PrerequisiteError
+from agency.secrets import CI_ENGINE_TOKEN
 
 DEFAULT = Path("/etc/agency/recipes.json")
 _MAX_BYTES = 4 * 1024 * 1024
@@ -69,7 +70,7 @@ class EngineSettings(_Written):
 
     url: str
     repository: Annotated[str, Field(pattern=r"^[\w.-]+(?:/[\w.-]+)+$", max_length=200)]
-    credential: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "ci-engine-token"
+    credential: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = CI_ENGINE_TOKEN
     branch: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "main"
 
 

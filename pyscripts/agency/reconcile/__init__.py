@@ -1,1 +1,7 @@
 """Reconcilers: observe, plan, apply; a no-op when nothing differs."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

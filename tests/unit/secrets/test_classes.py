@@ -85,6 +85,16 @@ class TestRequired:
                     "drone-rpc-secret",
                     "drone-oauth-client-id",
                     "drone-oauth-client-secret",
+                    "ci-engine-token",
+                },
+            ),
+            (
+                {"ci": {"enable": True, "engine": "gitea-actions"}},
+                {
+                    "forge-bot-token",
+                    "registry-credentials",
+                    "ci-engine-token",
+                    "gitea-runner-token",
                 },
             ),
         ],
@@ -106,6 +116,25 @@ class TestRequired:
 
         assert bot(bridge=ON) is SecretClass.A1
         assert bot(bridge=ON, gitlab=ON) is SecretClass.C
+
+    @pytest.mark.parametrize(
+        ("forge", "gitlab", "wanted"),
+        [
+            (None, ON, SecretClass.C),
+            ({"url": "https://git.example.org"}, OFF, SecretClass.C),
+            ({"kind": "gitlab", "url": "https://git.example.org"}, OFF, SecretClass.A1),
+            (None, OFF, SecretClass.A1),
+        ],
+    )
+    def test_a_client_is_brought_only_where_nothing_can_issue_it(
+        self, forge: object, gitlab: object, wanted: SecretClass
+    ) -> None:
+        document = instance(ci={"enable": True, "engine": "drone"}, gitlab=gitlab).model_dump(
+            by_alias=True
+        )
+        found = required_secrets(Instance.model_validate(document | {"forge": forge}))
+        classes = {one.cls for one in found if one.name.startswith("drone-oauth-client-")}
+        assert classes == {wanted}
 
     def test_a_machine_fetches_an_encrypted_instance_with_a_key(self) -> None:
         """An instance whose secrets are made at each boot has no repository to fetch."""

@@ -20,7 +20,7 @@ EXAMPLE = ROOT / "secrets/example.sops.yaml"
 GENERATOR = ROOT / "tools/docgen/catalogue.py"
 MAX_CELL = 300
 ON = {"enable": True}
-ENGINES = ("builtin", "drone", "woodpecker")
+ENGINES = ("builtin", "drone", "woodpecker", "gitea-actions")
 PLACES = ("sftp:agency@backup.example.org:/srv", "s3:s3.example.org/backups")
 
 
@@ -32,7 +32,7 @@ def _names(engine: str, *, own_forge: bool) -> set[str]:
 def _of(engine: str, place: str, *, own_forge: bool) -> set[str]:
     services = {field.alias or name: dict(ON) for name, field in Services.model_fields.items()}
     services["ci"] |= {"engine": engine}
-    services["gitlab"] = {"enable": own_forge}
+    services["gitlab"] = {"enable": own_forge and engine != "gitea-actions"}
     instance = Instance.model_validate(
         {
             "version": 1,

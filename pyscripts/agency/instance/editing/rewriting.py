@@ -11,8 +11,8 @@ from agency.canonical import sha256_hex
 from agency.errors import AgencyError, BadInputError
 from agency.files import rewrite, write_tree_atomically
 from agency.instance.editing.lines import with_entry, without_entry
+from agency.instance.fields.ci import Recipe
 from agency.instance.load import LoadedInstance, parse_instance
-from agency.instance.model import Recipe
 from agency.instance.problems import InstanceError
 from agency.instance.render import rendered_files
 from agency.yaml_source import read_source

@@ -1,7 +1,7 @@
 """Services that do not run without others: one table for `agency check` and `agency init`.
 
 The NixOS modules refuse the same by their assertions; a test compares them. A module that a host's
-own option satisfies too (ci needs a forge: `agency.forge.url`) has no row here.
+own option satisfies too (ci needs a forge: `agency.forge.url`, which `forge` sets) has no row here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEPENDENCIES = (
 )
 # An option of a host may satisfy these instead, so that only `agency init` tells of them.
 _OR_BY_HOST = (
-    ("ci", "gitlab", "ci needs a forge: turn gitlab on too, or set agency.forge.url in host.nix"),
+    ("ci", "gitlab", "ci needs a forge: turn gitlab on too, or set forge.url in instance.yaml"),
 )
 # `agency init` turns it on without being asked.
 _ALWAYS_ON = frozenset({"matrix"})

@@ -22,13 +22,21 @@ from agency.recipes.naming import app_domain
 from agency.recipes.outcome import STAGES, Outcome, StageResult, Teardown
 from agency.recipes.record.run import Run, RunState
 from agency.recipes.record.runs import open_runs
+from agency.recipes.registries import NO_REGISTRIES, Registries, read_registries
 from agency.recipes.run import places
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.conduct import conduct, write_result
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
 from agency.recipes.trying import say
-from agency.secrets import FORGE_BOT_TOKEN, SecretValue, read_credential
+from agency.secrets import (
+    DIRECTORY_VARIABLE,
+    FORGE_BOT_TOKEN,
+    REGISTRY_CREDENTIALS,
+    SecretValue,
+    has_credential,
+    read_credential,
+)
 
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
 
@@ -94,11 +102,25 @@ def wanted_of(config: RecipesConfig, run: Run) -> Wanted:
 
 def _token(config: RecipesConfig, run: Run) -> SecretValue | None:
     """Return the forge's token, where there is one and the recipe is at that forge."""
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
     at_forge = run.order.clone_url.startswith(f"{config.forge.url.rstrip('/')}/")
-    if not at_forge or directory is None or not (Path(directory) / FORGE_BOT_TOKEN).exists():
+    if not at_forge or not has_credential(FORGE_BOT_TOKEN):
         return None
     return read_credential(FORGE_BOT_TOKEN)
+
+
+def registries_here() -> Registries:
+    """Read the log-ins at registries, where the program has got that credential.
+
+    Raises:
+        PrerequisiteError: it is no configuration of Docker; that is not the recipe's fault.
+    """
+    if not has_credential(REGISTRY_CREDENTIALS):
+        return NO_REGISTRIES
+    try:
+        return read_registries(Path(os.environ[DIRECTORY_VARIABLE]) / REGISTRY_CREDENTIALS)
+    except BadInputError as error:
+        hint = f"agency secrets set {REGISTRY_CREDENTIALS}"
+        raise PrerequisiteError(error.message, where=REGISTRY_CREDENTIALS, hint=hint) from None
 
 
 def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
@@ -113,6 +135,7 @@ def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
         suite_s=settings.suite_timeout_s,
         clock=clock,
         say=say,
+        registries=registries_here(),
     )
 
 

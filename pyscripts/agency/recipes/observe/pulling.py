@@ -9,8 +9,10 @@ import aiodocker
 from agency.docker import DockerError, answers
 from agency.errors import AgencyError, PrerequisiteError
 from agency.recipes.registries import Login, full_name
+from agency.secrets import REGISTRY_CREDENTIALS
 
 _TIMEOUT_S = 900.0
+_HINT = f"check the log-in: the secret {REGISTRY_CREDENTIALS}, or --registry-config"
 # The registry's or the log-in's fault, not the recipe's.
 _OF_THE_PLACE = re.compile(
     r"unauthorized|denied|no basic auth|authentication required|toomanyrequests|429|"
@@ -40,5 +42,5 @@ async def pull(client: aiodocker.Docker, image: str, login: Login) -> None:
 def _refused(name: str, told: str) -> AgencyError:
     message = f"cannot be pulled: {told}"
     if _OF_THE_PLACE.search(told):
-        return PrerequisiteError(message, where=name, hint="check --registry-config")
+        return PrerequisiteError(message, where=name, hint=_HINT)
     return AgencyError(message, where=name)

@@ -43,6 +43,13 @@ RECONCILERS: Mapping[str, Entry] = {
     "gitlab-bootstrap": Entry(
         "agency.reconcile.gitlab.bootstrap", "GitLab's applications, runner, group and bot."
     ),
+    "gitea-client": Entry(
+        "agency.reconcile.gitea.client", "The CI engine's OAuth client at a Gitea."
+    ),
+    # Of recipe CI, which knows its engines; by name, since it lies above this package.
+    "pipeline-secrets": Entry(
+        "agency.recipes.engine.remote.secrets", "Secrets of recipe CI's pipeline at its engine."
+    ),
     "agent-workspaces": Entry(
         "agency.reconcile.agents.workspaces", "Every agent's home and workspace."
     ),

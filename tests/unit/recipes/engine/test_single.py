@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,10 +14,11 @@ from recipe_engines import order, result_of
 
 from agency import cli
 from agency.clock import Clock
+from agency.errors import PrerequisiteError
 from agency.recipes.configuration import RecipesConfig, read_config
 from agency.recipes.engine.port import Phase, Status
 from agency.recipes.engine.result import judge, read_evidence
-from agency.recipes.engine.single import wanted_of
+from agency.recipes.engine.single import registries_here, wanted_of
 from agency.recipes.outcome import STAGES
 from agency.recipes.record.run import Run, RunState
 from agency.recipes.record.runs import Runs, open_runs
@@ -155,3 +157,29 @@ def a_run() -> Run:
 def token_of(config: RecipesConfig, run: Run) -> str | None:
     token = wanted_of(config, run).source.token
     return None if token is None else token.reveal()
+
+
+def test_a_run_has_the_log_ins_of_its_programs_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registries_here().login("registry.example.org/app:1") is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert registries_here().login("registry.example.org/app:1") is None, "it is optional"
+    pair = base64.b64encode(b"puller:let-me-in").decode()
+    config = {"auths": {"registry.example.org": {"auth": pair}}}
+    (tmp_path / "registry-credentials").write_text(json.dumps(config))
+    login = registries_here().login("registry.example.org/app:1")
+    assert login is not None
+    assert login.auth() == {"username": "puller", "password": "let-me-in"}
+    assert registries_here().login("elsewhere.example/app:1") is None
+
+
+def test_a_credential_that_is_no_log_in_is_not_the_recipes_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "registry-credentials").write_text("hunter2-in-the-wrong-file")
+    with pytest.raises(PrerequisiteError) as caught:
+        registries_here()
+    assert caught.value.hint == "agency secrets set registry-credentials"
+    assert "hunter2" not in str(caught.value)

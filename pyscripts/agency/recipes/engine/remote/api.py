@@ -16,6 +16,7 @@ from agency.recipes.engine.port import EngineError, EngineRefusedError
 T = TypeVar("T", int, str, dict[str, Any], list[Any])
 MAX_BYTES = 4 * 1024 * 1024
 TIMEOUT_S = 20.0
+_PAGE, _PAGES = 50, 40
 _REFUSED = (400, 401, 403, 404, 409, 422)
 
 
@@ -94,6 +95,24 @@ class Api:
         except (ValueError, RecursionError) as error:
             raise EngineError("the answer is no JSON", where=where) from error
 
+    async def names(self, path: str, page: str, size: str) -> frozenset[str]:
+        """List the names of objects, page by page; `page` and `size` are the words for it.
+
+        Raises:
+            EngineError: an answer is no such list, or there is no end of it.
+        """
+        found: set[str] = set()
+        for number in range(1, _PAGES + 1):
+            query = {page: str(number), size: str(_PAGE)}
+            answer = await self.call("GET", path, query=query)
+            if answer.status >= 300:
+                raise EngineError(f"it lists nothing: status {answer.status}", where=path)
+            names = {field(one, str, "name") for one in answer.field(list)}
+            if names <= found:  # the last, or an engine that gives all at once
+                return frozenset(found)
+            found |= names
+        raise EngineError("the list has no end", where=path)
+
 
 async def _read(answer: aiohttp.ClientResponse, where: str) -> bytes:
     data = bytearray()
@@ -108,3 +127,14 @@ def refused(answer: Answer, what: str, hint: str) -> EngineRefusedError:
     """Make the error of a start that will never succeed."""
     told = f"status {answer.status}" if answer.status >= 300 else "it started nothing"
     return EngineRefusedError(f"{what}: {told}", hint=hint)
+
+
+async def remove(api: Api, path: str) -> None:
+    """Remove an object; one that is not there is none.
+
+    Raises:
+        EngineError: it is refused.
+    """
+    answer = await api.call("DELETE", path)
+    if answer.status >= 300 and answer.status != 404:
+        raise EngineError(f"its removal is refused: status {answer.status}", where=path)

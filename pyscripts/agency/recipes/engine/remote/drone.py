@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agency.recipes.engine.port import Build, EngineError, Phase, Status
-from agency.recipes.engine.remote.api import field, refused
+from agency.recipes.engine.remote.api import field, refused, remove
 from agency.recipes.engine.remote.base import LISTED, Remote, parameters, phase_of
 from agency.recipes.record.run import Run
 from agency.secrets import SecretValue
@@ -65,15 +65,27 @@ class DroneEngine(Remote):
         """Cancel a build that waits."""
         await self.api.call("DELETE", self._path(build))
 
+    async def secret_names(self) -> frozenset[str]:
+        """List the names of the repository's secrets; Drone gives all at once."""
+        return await self.api.names(self._secrets, "page", "per_page")
+
+    async def remove_secret(self, name: str) -> None:
+        """Remove a secret; one that is not there is none."""
+        await remove(self.api, f"{self._secrets}/{name}")
+
     async def put_secret(self, name: str, value: SecretValue) -> None:
         """Keep a secret of the repository, which no pull request's build is given."""
-        secrets = f"/api/repos/{self.settings.repository}/secrets"
+        secrets = self._secrets
         body = {"data": value.reveal(), "pull_request": False}
         answer = await self.api.call("PATCH", f"{secrets}/{name}", body=body)
         if answer.status == 404:
             answer = await self.api.call("POST", secrets, body={"name": name, **body})
         if answer.status >= 300:
             raise EngineError(f"the secret {name} is refused: status {answer.status}")
+
+    @property
+    def _secrets(self) -> str:
+        return f"/api/repos/{self.settings.repository}/secrets"
 
     @property
     def _builds(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from agency.recipes.engine.port import Build, EngineError, Phase, Status
-from agency.recipes.engine.remote.api import field, refused
+from agency.recipes.engine.remote.api import field, refused, remove
 from agency.recipes.engine.remote.base import LISTED, Remote, phase_of
 from agency.recipes.record.run import Run
 from agency.secrets import SecretValue
@@ -82,6 +82,14 @@ class GiteaEngine(Remote):
         answer = await self.api.call("PUT", path, body={"data": value.reveal()})
         if answer.status >= 300:
             raise EngineError(f"the secret {name} is refused: status {answer.status}")
+
+    async def secret_names(self) -> frozenset[str]:
+        """List the names of the repository's secrets."""
+        return await self.api.names(f"{self._actions}/secrets", "page", "limit")
+
+    async def remove_secret(self, name: str) -> None:
+        """Remove a secret; one that is not there is none."""
+        await remove(self.api, f"{self._actions}/secrets/{name}")
 
     @property
     def _actions(self) -> str:

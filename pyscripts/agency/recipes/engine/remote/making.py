@@ -8,7 +8,6 @@ import aiohttp
 
 from agency.errors import BadInputError
 from agency.recipes.configuration import RecipesConfig
-from agency.recipes.engine.port import Engine
 from agency.recipes.engine.remote.api import Api
 from agency.recipes.engine.remote.base import Remote
 from agency.recipes.engine.remote.drone import DroneEngine
@@ -23,7 +22,9 @@ _KINDS: dict[str, Callable[..., Remote]] = {
 }
 
 
-def make_remote(config: RecipesConfig, janitor: Callable[[], None]) -> Engine:
+def make_remote(
+    config: RecipesConfig, janitor: Callable[[], None]
+) -> DroneEngine | WoodpeckerEngine | GiteaEngine:
     """Make the engine; its token is a credential.
 
     Raises:

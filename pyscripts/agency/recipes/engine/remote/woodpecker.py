@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from agency.recipes.engine.port import Build, EngineError, EngineRefusedError, Phase, Status
-from agency.recipes.engine.remote.api import field, refused
+from agency.recipes.engine.remote.api import field, refused, remove
 from agency.recipes.engine.remote.base import LISTED, Remote, parameters, phase_of
 from agency.recipes.record.run import Run
 from agency.secrets import SecretValue
@@ -67,6 +67,14 @@ class WoodpeckerEngine(Remote):
     async def drop(self, build: Build) -> None:
         """Cancel a pipeline that waits."""
         await self.api.call("POST", f"{await self._path(build)}/cancel")
+
+    async def secret_names(self) -> frozenset[str]:
+        """List the names of the repository's secrets."""
+        return await self.api.names(f"/api/repos/{await self._repo()}/secrets", "page", "perPage")
+
+    async def remove_secret(self, name: str) -> None:
+        """Remove a secret; one that is not there is none."""
+        await remove(self.api, f"/api/repos/{await self._repo()}/secrets/{name}")
 
     async def put_secret(self, name: str, value: SecretValue) -> None:
         """Keep a secret of the repository, for the event manual alone."""

@@ -165,15 +165,15 @@ class K3s(Shown):
 
 
 class Ci(Shown):
-    """The engine of recipe CI. `builtin` is a unit alone, the others answer too."""
+    """The engine of recipe CI: `builtin` and `gitea-actions` are units alone, others answer."""
 
-    engine: Literal["builtin", "drone", "woodpecker"]
+    engine: Literal["builtin", "drone", "woodpecker", "gitea-actions"]
     health: Answer | None
     version: Version | None
 
     @model_validator(mode="after")
     def _answers(self) -> Self:
-        if self.engine != "builtin":
+        if self.engine not in ("builtin", "gitea-actions"):
             if self.health is None or self.health.status not in (200, 204):
                 raise ValueError("health: the engine is not well")
             if self.version is None:

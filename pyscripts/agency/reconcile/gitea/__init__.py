@@ -1,0 +1,1 @@
+"""Gitea: the OAuth client of the CI engine."""
