@@ -150,12 +150,12 @@ def work(config_file: Path, task_file: TextIO, assigned: bool, as_json: bool) ->
     from agency.settings import load
 
     log_to_stderr()
-    config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
     if assigned:
         from agency.agent.programs.assigned import handed, work_assigned
 
-        worked = asyncio.run(work_assigned(config, handed(os.environ), Clock()))
+        worked = asyncio.run(work_assigned(config_file, handed(os.environ), Clock()))
     else:
+        config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
         worked = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
     end = worked.end
     answered = end.ending is Ending.ANSWERED
