@@ -102,7 +102,7 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
         return await _worked(config, given, files, clock)
     except AgencyError as error:
         if isinstance(error, AgentAwayError) or not _is_handed_over(config_file):
-            _tell(files, {"note": error.message[:MAX_NOTE], "away": True})
+            tell_away(files, error)
         raise
 
 
@@ -118,7 +118,7 @@ async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock)
     }
     text = task_text(given)
     with _reached(config.model_copy(update=told)) as within:
-        async with _recording(config, given, text) as record:
+        async with recording(config.audit_socket, given, text) as record:
             try:
                 tools = tools_of(within)
                 worked = await work(within, text, tools, clock, given.model, leaves=True)
@@ -126,11 +126,21 @@ async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock)
                 record["outcome"] = "away"
                 raise
             record["outcome"] = worked.end.ending.value
-    _tell(files, result_of(worked))
+    tell(files, worked)
     return worked
 
 
-def _tell(files: Handed, told: dict[str, object]) -> None:
+def tell(files: Handed, worked: Worked) -> None:
+    """Tell the task loop what came of the task."""
+    _write(files, result_of(worked))
+
+
+def tell_away(files: Handed, error: AgencyError) -> None:
+    """Tell the task loop that the agent is away."""
+    _write(files, {"note": error.message[:MAX_NOTE], "away": True})
+
+
+def _write(files: Handed, told: dict[str, object]) -> None:
     write_atomically(files.result, json.dumps(told).encode(), mode=0o600)
 
 
@@ -147,15 +157,17 @@ def _reached(config: WorkConfig) -> Iterator[WorkConfig]:
 
 
 @asynccontextmanager
-async def _recording(config: WorkConfig, given: Given, text: str) -> AsyncIterator[dict[str, str]]:
+async def recording(
+    audit_socket: Path | None, given: Given, text: str
+) -> AsyncIterator[dict[str, str]]:
     """Put begin and end of the task on record, where the machine keeps an audit log."""
     told = {"outcome": "unknown"}
-    if config.audit_socket is None:
+    if audit_socket is None:
         yield told
         return
     digest = sha256_hex(text.encode(errors="surrogatepass"))
     fields = {"task": given.name, "run": given.run, "asked_sha256": digest}
-    async with Recorder(AuditClient(config.audit_socket)) as recorder:
+    async with Recorder(AuditClient(audit_socket)) as recorder:
         recorder.put("task.taken", **fields)
         try:
             yield told

@@ -185,7 +185,9 @@ def chat_document(
 def work_document(
     places: Places, models: ModelSettings, program: ProgramSettings
 ) -> dict[str, object] | None:
-    """Write how an agent's builtin program does a task; None for others. Pure."""
+    """Write how an agent's program does a task of its list. Pure."""
+    if program.kind == "command":
+        return {"chat": str(places.rooms.config), "directory": str(places.directory)}
     return work_config(program, _rooms_of(places, "", models))
 
 
