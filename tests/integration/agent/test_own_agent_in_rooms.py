@@ -20,7 +20,6 @@ from scripted_model import Turn, scripted
 from task_loops import TaskLoop
 
 from agency.agent.gateway.calls.results import Block, Raw
-from agency.agent.gateway.control import listen_at
 from agency.agent.gateway.front import serve_front
 from agency.agent.programs.tools import NoTools
 from agency.agent.rooms.config import ChatConfig
@@ -29,6 +28,7 @@ from agency.agent.rooms.program import Assignment
 from agency.children import stat_fields
 from agency.errors import AgencyError
 from agency.gosuto import canonical, read_document
+from agency.unix_sockets import listen_at
 
 STAND_IN = Path(__file__).parents[2] / "support" / "stands_in_for_agent.py"
 GATEWAY_TOKEN = "token-for-tools-in-tests"
@@ -114,7 +114,7 @@ async def _scene(place: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async with (
         scripted(Turn("It is forty-two."), Turn("Again.")) as model,
         proxied(model.url, place / "proxy") as proxy,
-        serve_front(desk.dispatcher, GATEWAY_TOKEN, listen_at(Path("mcp.sock"))),
+        serve_front(desk.dispatcher, GATEWAY_TOKEN, listen_at(Path("mcp.sock"), hint="free it")),
     ):
         yield Scene(place, proxy.url, model.url, desk)
 

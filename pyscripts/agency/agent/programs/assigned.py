@@ -26,9 +26,10 @@ from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import AgencyError, UsageError
 from agency.files import write_atomically
-from agency.protocols import AuditClient, short_path
+from agency.protocols import AuditClient
 from agency.secrets import has_credential
 from agency.settings import load
+from agency.unix_sockets import short_path
 
 MODEL_TOKEN = "model-token"  # noqa: S105 - the credential's name
 TASK, RESULT = "AGENCY_TASK", "AGENCY_TASK_RESULT"
