@@ -59,7 +59,11 @@ def shown(hidden: frozenset[str], top: str = "/") -> Iterator[str]:
 
     What is made later in a directory above a hidden one is not among them.
     """
-    with os.scandir(top) as entries:
+    try:
+        entries = os.scandir(top)
+    except (FileNotFoundError, PermissionError):  # then all below it stays hidden
+        return
+    with entries:
         for entry in entries:
             if entry.path in hidden or entry.is_symlink():  # its target has a place of its own
                 continue
