@@ -80,6 +80,12 @@ class ScriptedModel:
     url: str = ""
     go: asyncio.Event = field(default_factory=asyncio.Event)
     came: asyncio.Event = field(default_factory=asyncio.Event)  # a call did
+    loop: asyncio.AbstractEventLoop | None = None  # where it answers
+
+    def let(self) -> None:
+        """Let what is slow be answered, from another thread."""
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(lambda: (self.go.set(), self.go.clear()))
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -99,6 +105,7 @@ class ScriptedModel:
         body = await request.json()
         self.asked.append(Asked(request.path, dict(request.headers), body))
         self.came.set()
+        self.loop = asyncio.get_running_loop()
         end = Turn(status=500, text="the script is at its end")
         return (self.script.pop(0) if self.script else end), body
 

@@ -73,6 +73,11 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
             )
         case "liar":
             return said("{}", structuredContent={"count": "many"})
+        case "thief":
+            from thieving import attempt  # beside this file
+
+            what, _, on = text.partition(" ")
+            return said(attempt(what, on))
         case "environment":
             return said(json.dumps({**os.environ, "argv": sys.argv}))
         case "long":

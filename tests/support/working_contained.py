@@ -23,6 +23,7 @@ from agency.protocols import GatewayStatus
 from working import ALICE, BOB, ECHO, Agency, audit_log, proxy_process
 
 TOOLS, STATE = "/opt/tools/tool_server.py", "/var/lib/agency"
+OWN = f"{STATE}/gateway/servers/web"  # what the tool server may write, beside /tmp
 ASK = """
 import asyncio, pathlib
 from agency.errors import AgencyError
@@ -99,7 +100,7 @@ class ContainedAgency(Agency):
         return Path(self.control.config["state_dir"]) / "containers"
 
     def server(self) -> dict[str, Any]:
-        return {"command": [PYTHON, TOOLS, "good", STATE]}
+        return {"command": [PYTHON, TOOLS, "good", OWN]}
 
     def container(self, part: str) -> str:
         """The running container of a part, empty if there is none."""
@@ -112,13 +113,13 @@ class ContainedAgency(Agency):
         return dict(json.loads(said))
 
     def plant(self, name: str, text: str) -> Path:
-        code = f"open('{STATE}/{name}', 'w').write('{text}')"
+        code = f"open('{OWN}/{name}', 'w').write('{text}')"
         status, said = self._engine.inside(self.container(".gateway"), code)
         assert status == 0, said
-        return Path(STATE) / name
+        return Path(OWN) / name
 
     def called(self) -> list[Any]:
-        path = f"{STATE}/calls"
+        path = f"{OWN}/calls"
         code = f"import os; print(open('{path}').read() if os.path.exists('{path}') else '')"
         status, said = self._engine.inside(self.container(".gateway"), code)
         assert status == 0, said

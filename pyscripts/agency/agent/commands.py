@@ -151,12 +151,15 @@ def work(config_file: Path, task_file: TextIO, assigned: bool, as_json: bool) ->
     from agency.settings import load
 
     log_to_stderr()
-    config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
     if assigned:
         from agency.agent.programs.assigned import handed, work_assigned
+        from agency.agent.rooms.own_task import own_task_of, work_own
 
-        worked = asyncio.run(work_assigned(config, handed(os.environ), Clock()))
+        files, own = handed(os.environ), own_task_of(config_file)
+        doing = work_assigned(config_file, files, Clock()) if own is None else work_own(own, files)
+        worked = asyncio.run(doing)
     else:
+        config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
         worked = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
     end = worked.end
     answered = end.ending is Ending.ANSWERED

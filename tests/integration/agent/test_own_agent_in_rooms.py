@@ -17,6 +17,7 @@ import pytest
 from gateway_desk import Desk, FakeTools, policy, tool
 from proxied import TOKENS, proxied
 from scripted_model import Turn, scripted
+from task_loops import TaskLoop
 
 from agency.agent.gateway.calls.results import Block, Raw
 from agency.agent.gateway.front import serve_front
@@ -26,7 +27,7 @@ from agency.agent.rooms.own_agent import OwnAgent, OwnAgentError
 from agency.agent.rooms.program import Assignment
 from agency.children import stat_fields
 from agency.errors import AgencyError
-from agency.gosuto import read_document
+from agency.gosuto import canonical, read_document
 from agency.unix_sockets import listen_at
 
 STAND_IN = Path(__file__).parents[2] / "support" / "stands_in_for_agent.py"
@@ -158,6 +159,44 @@ async def test_taken_up_again_it_knows_and_a_new_message_does_not(opened: Open) 
         scene.agent().forget(asked("Anew."))
         left = [each.name for each in (scene.place / "state").iterdir()]
         assert left == []
+
+
+async def test_it_does_the_tasks_of_the_task_loop_and_a_failed_one_is_skipped(opened: Open) -> None:
+    async with opened() as scene:
+        place, rooms = scene.place, scene.place / "rooms"
+        rooms.mkdir()
+        (rooms / "credentials").symlink_to(place / "credentials")
+        (place / "policy.json").write_bytes(canonical(DOCUMENT))
+        told = scene.agent(auditSocket=None).config.model_dump_json(by_alias=True)
+        (rooms / "chat.json").write_text(told)
+        work = {"chat": str(rooms / "chat.json"), "directory": str(place)}
+        (rooms / "work.json").write_text(json.dumps(work))
+        loop = TaskLoop(place, place / "loop")
+        loop.wish("issue-1", "fail")
+        loop.wish("issue-2", "Say how much.")
+        report = await asyncio.to_thread(loop.run)
+        assert [(each["task"], each["outcome"]) for each in report["done"]] == [
+            ("issue-1", "failed"),
+            ("issue-2", "completed"),
+        ]
+        failed, done = report["done"]
+        assert "ended with status 1" in failed["note"]
+        assert "It is forty-two." in done["note"]
+        assert scene.desk.tools.made == [("web/look", {"text": "forty-two"})]
+        assert "status: failed" in loop.tasks()
+        assert "status: completed" in loop.tasks()
+        assert (await asyncio.to_thread(loop.run))["done"] == []
+        # An agent that does not run is waited for, and not what failed.
+        (place / "credentials" / "model-token").unlink()
+        loop.wish("issue-3", "Say it again.")
+        waiting = asyncio.create_task(asyncio.to_thread(loop.run))
+        logs = loop.space / "logs"
+        async with asyncio.timeout(30):
+            while "the agent is away" not in "".join(p.read_text() for p in logs.iterdir()):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.1)
+        (place / "credentials/model-token").write_text(TOKENS["pm"])
+        (done,) = (await waiting)["done"]
+        assert (done["task"], done["outcome"]) == ("issue-3", "completed")
 
 
 async def test_a_cancel_ends_it_whatever_it_ignores(opened: Open) -> None:

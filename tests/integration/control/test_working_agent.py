@@ -12,6 +12,8 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,48 @@ def test_a_task_of_a_forge_issue_is_done_by_the_agents_own_program(
     report = loop.run()
     assert [each["outcome"] for each in report["done"]] == ["failed"]
     assert "erase" not in [name for name, _ in agency.called()]
+
+
+def test_a_task_goes_on_when_its_agent_is_killed_between_two_calls_of_tools(
+    agency: Agency, tmp_path: Path
+) -> None:
+    """All tokens are made anew at the next start: the loop reads them again, and no call twice."""
+    if isinstance(agency, ContainedAgency):
+        pytest.skip("the loop of a container ends with it: test_contained_loops")
+    loop = TaskLoop(agency.agent, tmp_path)
+    loop.wish("issue-team--app-9", "Say one, then two.")
+    agency.model.script[:] = [
+        call("web__echo", text="one"),
+        replace(call("web__echo", text="two"), fault="slow"),
+        Turn("Said both."),
+    ]
+    agency.model.asked.clear()
+    calls, tokens = len(agency.called()), agency.token("model-token")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(loop.run)
+        within(lambda: len(agency.model.asked) == 2, agency.logs)
+        agency.kill("run")
+        within(lambda: not {"run", "gateway", "chat"} & {*agency.pids()}, agency.logs)
+        within(lambda: not agency.token_files(), agency.logs)
+        agency.model.let()
+        log = loop.space / "logs"
+        within(lambda: "the agent is away" in "".join(p.read_text() for p in log.iterdir()))
+        agency.start()
+        report = running.result(60)
+    (done,) = report["done"]
+    assert (done["task"], done["outcome"], done["note"]) == (
+        "issue-team--app-9",
+        "completed",
+        "Said both.",
+    )
+    assert agency.called()[calls:] == [["echo", {"text": "one"}], ["echo", {"text": "two"}]]
+    assert agency.token("model-token") != tokens
+    assert len(agency.model.asked) == 3, "nothing was asked twice"
+    results = [m for m in agency.model.asked[-1].body["messages"] if m["role"] == "tool"]
+    assert ["one" in results[0]["content"], "two" in results[1]["content"]] == [True, True]
+    outcomes = [r["detail"]["outcome"] for r in agency.rows() if r["event"] == "task.ended"]
+    assert outcomes[-1] == "answered"
+    assert "away" in outcomes
 
 
 def test_no_key_of_a_provider_is_within_reach_of_the_programs(agency: Agency) -> None:

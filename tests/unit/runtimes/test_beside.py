@@ -15,6 +15,7 @@ import pytest
 
 from agency.agent.gateway.config import GatewayConfig
 from agency.agent.rooms.config import ChatConfig
+from agency.agent.rooms.own_task import own_task_of
 from agency.canonical import sha256_hex
 from agency.control.runtimes.beside.crew import Crew, Hired
 from agency.control.runtimes.beside.kept import Pace
@@ -25,6 +26,7 @@ from agency.control.runtimes.beside.writing import (
     gateway_document,
     policy_file,
     token_digest,
+    work_document,
 )
 from agency.errors import AgencyError
 from agency.secrets import SecretValue
@@ -106,6 +108,31 @@ def files(place: Path) -> dict[str, int]:
     """Modes of all credentials below a place."""
     found = [*place.rglob("credentials/*"), *place.rglob("*.sha256")]
     return {str(each.relative_to(place)): stat.S_IMODE(each.stat().st_mode) for each in found}
+
+
+def test_tool_servers_are_kept_from_the_control_planes_state_and_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/agency-control")
+    models = ModelSettings(url="http://127.0.0.1:2100", tokens=tmp_path)
+    told = gateway_document(Places(tmp_path / "agents" / "pm"), "pm", models)
+    gateway = GatewayConfig.model_validate_json(json.dumps(told))
+    assert set(gateway.hidden) == {tmp_path, Path("/run/credentials/agency-control")}
+
+
+def test_a_command_line_program_does_tasks_as_it_answers_in_rooms(tmp_path: Path) -> None:
+    places = Places(tmp_path / "agents" / "pm")
+    models = ModelSettings(url="http://127.0.0.1:2100", tokens=tmp_path)
+    run = (Path("/opt/opencode"),)
+    program = ProgramSettings(model="small", kind="command", agent="opencode", run=run)
+    file = tmp_path / "work.json"
+    file.write_text(json.dumps(work_document(places, models, program)))
+    own = own_task_of(file)
+    assert own is not None
+    assert (own.chat, own.directory) == (places.rooms.config, places.directory)
+    file.write_text(json.dumps(work_document(places, models, ProgramSettings(model="small"))))
+    assert own_task_of(file) is None, "that of the builtin program"
+    assert own_task_of(tmp_path / "none") is None
 
 
 def test_the_configurations_are_those_that_the_programs_read(tmp_path: Path) -> None:

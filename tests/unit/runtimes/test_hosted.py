@@ -120,7 +120,13 @@ async def test_the_configurations_are_those_of_the_units(scene: Scene) -> None:
     assert (work.model, work.gateway, work.gosuto) == (chat.model, chat.gateway, chat.gosuto)
     assert (work.default_model, work.audit_socket) == (chat.default_model, chat.audit_socket)
     assert gateway.audit_socket == chat.audit_socket == Path("/run/a.sock")
+    assert set(gateway.hidden) == {Path("/run/credentials"), Path("/var/lib/agency-rooms/pm")}
     made = (UNITS / "agency-agent-gateway@.service").read_text()
+    assert re.findall("^SystemCallFilter=landlock_([a-z_]+)$", made, re.MULTILINE) == [
+        "create_ruleset",
+        "add_rule",
+        "restrict_self",
+    ], "else no tool server is started"
     for directory, root in (("Runtime", "/run"), ("State", "/var/lib")):
         (named,) = re.findall(rf"^{directory}Directory=(\S+)$", made, re.MULTILINE)
         place = Path(root) / named.replace("%i", "pm")

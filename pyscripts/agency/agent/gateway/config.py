@@ -30,6 +30,9 @@ class GatewayConfig(Strict):
     host: str = ports.LOOPBACK
     port: int | None = Field(default=None, ge=1, le=65535)
     audit_socket: Path | None
+    hidden: tuple[Path, ...] = Field(
+        default=(), max_length=32, description="what its runtime keeps where its servers could look"
+    )
     control_uids: tuple[int, ...] = Field(
         default=(), max_length=16, description="besides its own: who may connect to the control"
     )

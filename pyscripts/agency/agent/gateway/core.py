@@ -17,6 +17,7 @@ from agency.agent.gateway.calls.dispatch import Dispatcher
 from agency.agent.gateway.calls.journal import Journal
 from agency.agent.gateway.calls.judging import Policy
 from agency.agent.gateway.servers.acceptance import Acceptances, Difference
+from agency.agent.gateway.servers.fence import fence_of
 from agency.agent.gateway.servers.running import Pace
 from agency.agent.gateway.servers.servers import Servers
 from agency.canonical import canonical_json, sha256_hex
@@ -57,6 +58,7 @@ class Gateway:
     auditor: Auditor
     tokens: tuple[SecretValue, ...] = ()
     pace: Pace = field(default_factory=Pace)
+    hidden: tuple[Path, ...] = ()  # from its servers, besides its own directory
     incarnation: str = field(default_factory=lambda: new_id("gw"))
     reason: str = "no policy was given yet"
     secrets_sha256: str | None = None
@@ -77,6 +79,7 @@ class Gateway:
         acceptances = Acceptances(self.directory / "accepted.json")
         self.servers = Servers(
             self.directory / "servers",
+            fence_of(self.directory, *self.hidden),
             acceptances,
             self.clock,
             self._tools_changed,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from pathlib import Path
 
 from agency import __version__
 from agency.agent.gateway.calls.auditing import Auditor
@@ -13,6 +14,7 @@ from agency.agent.gateway.config import GatewayConfig
 from agency.agent.gateway.control import LIMITS, build_control
 from agency.agent.gateway.core import Gateway
 from agency.agent.gateway.front import serve_front
+from agency.agent.gateway.servers.fence import signals_are_kept
 from agency.agent.gateway.servers.running import Pace
 from agency.clock import Clock
 from agency.listening import listen
@@ -55,7 +57,10 @@ async def serve_gateway(
         Auditor(client),
         (token, control_token),
         pace or Pace(),
+        _hidden(config),
     )
+    if not signals_are_kept():
+        _log.warning("tool servers can signal the gateway: Linux 6.12 and newer keeps that back")
     uids = frozenset({os.geteuid(), *config.control_uids})
     app = build_control(gateway, control_token.reveal(), uids)
     runner = make_runner(app, LIMITS)
@@ -85,6 +90,12 @@ def _keep_out_of_the_log() -> None:
 def _is_ours(record: logging.LogRecord) -> bool:
     # The SDK says some things by the root logger.
     return record.name != "root" or "/mcp/" not in record.pathname
+
+
+def _hidden(config: GatewayConfig) -> tuple[Path, ...]:
+    sockets = (config.socket, config.control_socket)
+    # Who takes a socket's place is told the token of who connects.
+    return (*config.hidden, *(each for each in sockets if each is not None))
 
 
 def _front_socket(config: GatewayConfig) -> socket.socket:

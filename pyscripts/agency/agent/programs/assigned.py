@@ -3,8 +3,9 @@
     task loop ─ AGENCY_TASK ─▶ agency agent work --assigned ─▶ proxy, gateway
         └──── AGENCY_TASK_RESULT: one line, and the tokens ◀──┘
 
-The journal lies beside the task and ends with it: a task that was interrupted is of unknown
-outcome, and is not begun again by itself.
+The journal lies beside the task and ends with it. Where the agent itself ended meanwhile, its
+tokens count no more: the result says that it is away, and the task loop starts this again, with the
+tokens of the agent's next start and the same journal.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agency.agent.programs.builtin import AgentAwayError
 from agency.agent.programs.steps import Ending
 from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
 from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
 from agency.clock import Clock
-from agency.errors import UsageError
+from agency.errors import AgencyError, UsageError
 from agency.files import write_atomically
 from agency.protocols import AuditClient
+from agency.secrets import has_credential
 from agency.settings import load
 from agency.unix_sockets import short_path
 
+MODEL_TOKEN = "model-token"  # noqa: S105 - the credential's name
 TASK, RESULT = "AGENCY_TASK", "AGENCY_TASK_RESULT"
 MAX_NOTE = 400  # characters; the sheet of the tasks has one line for it
 _LEFT_S = 5.0  # of the task's time, to tell what came of it
@@ -86,24 +90,59 @@ def result_of(worked: Worked) -> dict[str, object]:
     return {"note": " ".join(said.split())[:MAX_NOTE], "tokens": worked.tokens}
 
 
-async def work_assigned(config: WorkConfig, files: Handed, clock: Clock) -> Worked:
-    """Do the task, and tell what came of it.
+async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worked:
+    """Do the task, and tell what came of it, or that the agent is away.
 
     Raises:
-        AgencyError: task, policy or token cannot be read, or the result cannot be written.
+        AgencyError: task or policy cannot be read, or the result cannot be written.
+        PrerequisiteError: the agent is away, or ended meanwhile; nothing of it is lost.
     """
     given = load(files.task, Given, what="the task", hint="the task loop writes it")
+    try:
+        config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
+        return await _worked(config, given, files, clock)
+    except AgencyError as error:
+        if isinstance(error, AgentAwayError) or not _is_handed_over(config_file):
+            tell_away(files, error)
+        raise
+
+
+def _is_handed_over(config_file: Path) -> bool:
+    """Return whether there is what a start of the agent writes, and its end removes."""
+    return config_file.exists() and has_credential(MODEL_TOKEN)
+
+
+async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock) -> Worked:
     told = {
         "journal": files.task.with_name("journal"),
         "wall_s": max(1.0, min(config.wall_s, given.timeout_s - _LEFT_S)),
     }
     text = task_text(given)
     with _reached(config.model_copy(update=told)) as within:
-        async with _recording(config, given, text) as record:
-            worked = await work(within, text, tools_of(within), clock, given.model)
+        async with recording(config.audit_socket, given, text) as record:
+            try:
+                tools = tools_of(within)
+                worked = await work(within, text, tools, clock, given.model, leaves=True)
+            except AgentAwayError:
+                record["outcome"] = "away"
+                raise
             record["outcome"] = worked.end.ending.value
-    write_atomically(files.result, json.dumps(result_of(worked)).encode(), mode=0o600)
+    tell(files, worked)
     return worked
+
+
+def tell(files: Handed, worked: Worked) -> None:
+    """Tell the task loop what came of the task."""
+    _write(files, result_of(worked))
+
+
+def tell_away(files: Handed, error: AgencyError) -> None:
+    """Tell the task loop that the agent is away."""
+    _write(files, {"note": error.message[:MAX_NOTE], "away": True})
+
+
+def _write(files: Handed, told: dict[str, object]) -> None:
+    write_atomically(files.result, json.dumps(told).encode(), mode=0o600)
 
 
 @contextmanager
@@ -119,15 +158,17 @@ def _reached(config: WorkConfig) -> Iterator[WorkConfig]:
 
 
 @asynccontextmanager
-async def _recording(config: WorkConfig, given: Given, text: str) -> AsyncIterator[dict[str, str]]:
+async def recording(
+    audit_socket: Path | None, given: Given, text: str
+) -> AsyncIterator[dict[str, str]]:
     """Put begin and end of the task on record, where the machine keeps an audit log."""
     told = {"outcome": "unknown"}
-    if config.audit_socket is None:
+    if audit_socket is None:
         yield told
         return
     digest = sha256_hex(text.encode(errors="surrogatepass"))
     fields = {"task": given.name, "run": given.run, "asked_sha256": digest}
-    async with Recorder(AuditClient(config.audit_socket)) as recorder:
+    async with Recorder(AuditClient(audit_socket)) as recorder:
         recorder.put("task.taken", **fields)
         try:
             yield told

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from agency.agent.models.conversation import Answer, ModelRequest, ToolCall
+from agency.agent.models.conversation import Answer, AssistantMessage, ModelRequest, ToolCall
 from agency.agent.models.faults import (
     BudgetSpentError,
     ModelError,
     ModelRefusedError,
     UnknownToolError,
 )
+from agency.agent.programs.gateway_tools import GatewayAwayError
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.steps import (
     UNKNOWN_OUTCOME,
@@ -28,6 +29,7 @@ from agency.agent.programs.steps import (
     Call,
     CallBegun,
     CallEnded,
+    CallNotTaken,
     Ending,
     Event,
     Finish,
@@ -41,11 +43,14 @@ from agency.agent.programs.steps import (
 from agency.agent.programs.tools import Outcome, Tool, Tools, definitions, wire_names
 from agency.canonical import once_each
 from agency.clock import Clock
-from agency.errors import AgencyError
+from agency.errors import AgencyError, PrerequisiteError
 
 T = TypeVar("T")
 
 _LONGEST_WAIT_S = 30.0
+_SETTLE_S = 30.0  # for the tool servers of an agent that was started again
+_LOOK_S = 0.5
+_UNKNOWN_TOKEN = 401
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +75,10 @@ class Settings:
     limits: StepLimits = field(default_factory=StepLimits)
 
 
+class AgentAwayError(PrerequisiteError):
+    """Agent that ended under its program: the journal goes on with the tokens of its next start."""
+
+
 class _StopError(Exception):
     def __init__(self, ending: Ending) -> None:
         super().__init__()
@@ -81,7 +90,8 @@ class Run:
     """One run of a task.
 
     Setting `stop` cancels it for good. Cancelling the coroutine only interrupts it: a later run
-    with the same journal goes on.
+    with the same journal goes on. With `leaves` it also ends where the agent is away, and whoever
+    started it begins it again; without, that is a failure of the model or a tool like others.
     """
 
     settings: Settings
@@ -92,6 +102,7 @@ class Run:
     on_text: Callable[[str], None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    leaves: bool = False
     _begun: float = 0.0
     _before: float = 0.0
 
@@ -100,10 +111,13 @@ class Run:
 
         Raises:
             JournalError: an event cannot be put on disk: nothing more is done.
+            AgentAwayError: the agent ended meanwhile; only with `leaves`.
         """
         self._begun, self._before = self.clock.steady(), self.journal.elapsed_s
         if not self.journal.state.messages and self.journal.state.ending is None:
             self._put(Started(task))
+        elif self.leaves:
+            await self._settled()
         while True:
             action = next_action(self.journal.state, self.settings.limits)
             if isinstance(action, Finish):
@@ -127,11 +141,36 @@ class Run:
     async def _named(self) -> dict[str, Tool]:
         return wire_names(await self.tools.list())
 
+    async def _settled(self) -> None:
+        """Wait until the tools that the run has used are there again, or for so long.
+
+        Raises:
+            AgentAwayError: the agent is away.
+        """
+        state, begun = self.journal.state, self.clock.steady()
+        used = {
+            call.name
+            for each in state.messages
+            if isinstance(each, AssistantMessage)
+            for call in each.calls
+        }
+        while self.clock.steady() - begun < _SETTLE_S:
+            try:
+                if used <= (await self._named()).keys():
+                    return
+            except GatewayAwayError as error:
+                raise _away(error) from error
+            except AgencyError:
+                pass  # it begins
+            await self.sleep(_LOOK_S)
+
     async def _asked(self) -> Event:
         settings = self.settings
         try:
             named = await self._named()
         except AgencyError as error:
+            if self.leaves and isinstance(error, GatewayAwayError):
+                raise _away(error) from error
             # Without its tools the model would answer that nothing can be done.
             told = f"the tools cannot be listed: {error.message}"
             _log.warning("the tools cannot be listed", extra={"fields": {"why": error.message}})
@@ -152,6 +191,8 @@ class Run:
         except BudgetSpentError as error:
             return ModelFailed(error.message, Ending.BUDGET)
         except ModelRefusedError as error:
+            if self.leaves and error.status == _UNKNOWN_TOKEN:
+                raise _away(error) from error
             return ModelFailed(error.message, Ending.REFUSED)
         except ModelError as error:
             _log.warning("the model gave no answer", extra={"fields": {"why": error.message}})
@@ -162,6 +203,8 @@ class Run:
             tool = (await self._named()).get(call.name)
             told = "there is no tool of this name; nothing was called"
         except AgencyError as error:
+            if self.leaves and isinstance(error, GatewayAwayError):
+                raise _away(error) from error
             tool, told = None, f"nothing was called: {error.message}"
         if tool is None:
             self._put(CallEnded(call.id, call.name, told, failed=True))
@@ -176,6 +219,9 @@ class Run:
         try:
             outcome = await self.tools.call(tool.name, arguments)
         except AgencyError as error:
+            if self.leaves and isinstance(error, GatewayAwayError):
+                self._put(CallNotTaken(call.id))
+                raise _away(error) from error
             outcome = Outcome(error.message, failed=True)
         self._put(CallEnded(call.id, tool.name, outcome.text, outcome.failed))
 
@@ -206,3 +252,11 @@ class Run:
             for each in (doing, stopping):
                 each.cancel()
             await asyncio.gather(doing, stopping, return_exceptions=True)
+
+
+def _away(error: AgencyError) -> AgentAwayError:
+    return AgentAwayError(
+        f"the agent is away: {error.message}",
+        where=error.where,
+        hint="start it; with the same journal the task goes on",
+    )

@@ -38,6 +38,10 @@ class GatewayLostError(PrerequisiteError):
     """Gateway that cannot be reached, or was lost in mid-call."""
 
 
+class GatewayAwayError(GatewayLostError):
+    """Gateway that took nothing: it is not there, or knows this token no more."""
+
+
 class _NotTakenError(Exception):
     """Request that the gateway did not take."""
 
@@ -62,7 +66,11 @@ class GatewayTools:
         self._socket = socket
 
     async def list(self) -> tuple[Tool, ...]:
-        """Return the tools that policy lets the agent see; raises GatewayLostError."""
+        """Return the tools that policy lets the agent see.
+
+        Raises:
+            GatewayAwayError: the gateway is away. GatewayLostError: it does not answer as one.
+        """
         tools: list[Tool] = []
         cursor: str | None = None
         try:
@@ -74,12 +82,18 @@ class GatewayTools:
                     cursor = page.get("nextCursor")
                     if cursor is None or len(tools) >= MAX_TOOLS:
                         break
-        except (_NotTakenError, _BrokenError, _RefusedError, TimeoutError, LookupError) as error:
+        except _NotTakenError as error:
+            raise GatewayAwayError("the tools cannot be listed", hint=_HINT) from error
+        except (_BrokenError, _RefusedError, TimeoutError, LookupError) as error:
             raise GatewayLostError("the tools cannot be listed", hint=_HINT) from error
         return tuple(tools[:MAX_TOOLS])
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Outcome:
-        """Call a tool by its own name; raises GatewayLostError."""
+        """Call a tool by its own name.
+
+        Raises:
+            GatewayAwayError: nothing was called. GatewayLostError: nobody knows.
+        """
         try:
             asked = {"name": name, "arguments": dict(arguments)}
             result = await self._ask("tools/call", asked)
@@ -87,7 +101,7 @@ class GatewayTools:
         except _RefusedError as error:
             return Outcome(f"the gateway refuses the call: {one_line(error)}", failed=True)
         except _NotTakenError as error:
-            raise GatewayLostError(_UNCALLED, hint=_HINT) from error
+            raise GatewayAwayError(_UNCALLED, hint=_HINT) from error
         except (_BrokenError, LookupError) as error:
             raise GatewayLostError(_LOST, hint=_HINT) from error
         return Outcome(text, failed=bool(result.get("isError")))

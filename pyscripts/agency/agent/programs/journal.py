@@ -18,6 +18,7 @@ from agency.agent.programs.steps import (
     Answered,
     CallBegun,
     CallEnded,
+    CallNotTaken,
     Ending,
     Event,
     ModelFailed,
@@ -72,6 +73,7 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Event]] = {
     "Answered": _answer,
     "ModelFailed": _failed,
     "CallBegun": lambda found: CallBegun(**found),
+    "CallNotTaken": lambda found: CallNotTaken(**found),
     "CallEnded": lambda found: CallEnded(**found),
     "Stopped": lambda found: Stopped(Ending(found["ending"])),
 }

@@ -78,6 +78,13 @@ class CallBegun:
 
 
 @dataclass(frozen=True, slots=True)
+class CallNotTaken:
+    """Call that nobody took: it did not happen, and is made again."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """Result of a tool call; `tool` is the name by which policy knows it."""
 
@@ -94,7 +101,7 @@ class Stopped:
     ending: Ending
 
 
-Event = Started | Answered | ModelFailed | CallBegun | CallEnded | Stopped
+Event = Started | Answered | ModelFailed | CallBegun | CallNotTaken | CallEnded | Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,9 @@ def apply(state: State, event: Event) -> State:
         case CallBegun(call_id):
             _need(bool(state.pending) and state.pending[0].id == call_id and state.begun is None)
             return replace(state, begun=call_id)
+        case CallNotTaken(call_id):
+            _need(state.begun is not None and state.begun == call_id)
+            return replace(state, begun=None)
         case CallEnded(call_id, tool, text, failed):
             _need(bool(state.pending) and state.pending[0].id == call_id)
             result = ToolResult(call_id, as_data(tool, text), failed)

@@ -124,12 +124,19 @@ class Worked:
 
 
 async def work(
-    config: WorkConfig, task: str, tools: Tools, clock: Clock, told: str | None = None
+    config: WorkConfig,
+    task: str,
+    tools: Tools,
+    clock: Clock,
+    told: str | None = None,
+    *,
+    leaves: bool = False,
 ) -> Worked:
     """Work on a task until its end; SIGTERM interrupts, so that the next start goes on.
 
     Raises:
         AgencyError: policy, token or journal is missing.
+        AgentAwayError: the agent ended meanwhile; only with `leaves`.
     """
     if config.journal is None:
         raise PrerequisiteError(
@@ -142,7 +149,7 @@ async def work(
     async with ModelClient(Endpoint(address.url, token, address.format, socket)) as model:
         with Journal(config.journal) as journal:
             counted = Counted(model)
-            run = Run(settings, counted, tools, journal, clock)
+            run = Run(settings, counted, tools, journal, clock, leaves=leaves)
             doing = asyncio.ensure_future(run.run(task))
             for number in stop_signals():
                 asyncio.get_running_loop().add_signal_handler(number, doing.cancel)

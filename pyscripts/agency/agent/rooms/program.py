@@ -26,7 +26,8 @@ Tell = Callable[[str], None]
 class Assignment:
     """Thing that is asked: by `sender`, in the thread of `root`; `trace` is the same each time.
 
-    `timer` is the one of the Gosuto that asks; nobody said it then.
+    `is_task` is one of the agent's task list, whose text says that. `timer` is the one of the
+    Gosuto that asks; nobody said it then.
     """
 
     event_id: str
@@ -36,6 +37,7 @@ class Assignment:
     text: str
     protocol: str | None = None
     timer: str | None = None
+    is_task: bool = False
 
     @property
     def trace(self) -> str:
@@ -126,6 +128,8 @@ class BuiltinProgram:
 
 def task_text(asked: Assignment) -> str:
     """Write an assignment as the task of the program. Pure."""
+    if asked.is_task:
+        return asked.text
     who = f"{asked.sender} asks in a room:"
     if asked.timer is not None:
         who = f"Your timer {asked.timer} is due. Your answer is said in the room by itself:"

@@ -69,7 +69,9 @@ async def staged(cast: Cast, place: Path, clock: Clock, watch: Watch) -> AsyncIt
     token, model_token = (SecretValue(secrets.token_urlsafe(32)) for _ in range(2))
     async with AsyncExitStack() as stack:
         agent = cast.document.metadata.name
-        gateway = Gateway(agent, place / "gateway", clock, Auditor(watch), (token, model_token))
+        hidden = (place / "mcp.sock",)
+        auditor, tokens = Auditor(watch), (token, model_token)
+        gateway = Gateway(agent, place / "gateway", clock, auditor, tokens, hidden=hidden)
         stack.push_async_callback(gateway.close)
         await _give(gateway, cast)
         front = serve_front(

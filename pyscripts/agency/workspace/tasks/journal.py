@@ -1,6 +1,7 @@
 """Journal of what was done with each task: appended and flushed before and after each step.
 
     intended ─▶ begun ─▶ ended (completed, failed, unknown)
+        │          ├─ paused: pending, and goes on with the same run
         │          └─ no end: the outcome is unknown
         └─ no begin: nothing was done, the task is pending
 
@@ -23,7 +24,7 @@ from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.jsonl import append_line, whole_lines
 
-Event = Literal["intended", "begun", "ended", "resolved"]
+Event = Literal["intended", "begun", "paused", "ended", "resolved"]
 Outcome = Literal["pending", "completed", "failed", "unknown"]
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -47,7 +48,7 @@ class Record(BaseModel):
     @property
     def standing(self) -> Outcome:
         """The task's state by the journal, if nothing runs."""
-        if self.event == "intended":
+        if self.event in {"intended", "paused"}:
             return "pending"
         return self.outcome or "unknown"
 

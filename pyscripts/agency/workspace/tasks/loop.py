@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from agency.clock import new_id
 from agency.workspace.tasks.journal import Outcome
 from agency.workspace.tasks.model import Task
-from agency.workspace.tasks.performer import Assignment, NotBegunError, Performer
+from agency.workspace.tasks.performer import Assignment, NotBegunError, PausedError, Performer
 from agency.workspace.tasks.place import TaskPlace
 from agency.workspace.tasks.scheduler import (
     Limits,
@@ -128,11 +128,11 @@ class Loop:
             report.stop = why_stop(self.limits, progress)
             if report.stop is not None:
                 return report
-            run = self.new_run()
-            task = self._begin(run)
-            if task is None:
+            begun = self._begin()
+            if begun is None:
                 report.stop = Stop.NOTHING_LEFT
                 return report
+            task, run = begun
             done = await self._perform(task, run, self.limits.max_wall_s - elapsed)
             report.done.append(done)
             progress = replace(
@@ -142,17 +142,21 @@ class Loop:
                 tokens=progress.tokens + done.tokens,
             )
 
-    def _begin(self, run: str) -> Task | None:
+    def _begin(self) -> tuple[Task, str] | None:
+        """Begin the next task with a new run, or with its own where that was paused."""
         with self.place.sheet_lock():
-            tasks = self._settle()
-            task = next_task(tasks, self.place.journal.read())
+            tasks, journal = self._settle(), self.place.journal.read()
+            task = next_task(tasks, journal)
             if task is None:
                 return None
+            last = journal.get(task.name)
+            paused = last is not None and last.event == "paused"
+            run = last.run if last is not None and paused else self.new_run()
             self.place.journal.append(task.name, "intended", run)
             self.place.change_tasks({task.name: {"status": "in_progress"}})
             self.place.journal.append(task.name, "begun", run)
-        _LOG.info("task %s: begun (%s)", task.name, run)
-        return task
+        _LOG.info("task %s: %s (%s)", task.name, "goes on" if paused else "begun", run)
+        return task, run
 
     async def _perform(self, task: Task, run: str, left_s: float) -> Done:
         assignment = Assignment(
@@ -167,6 +171,11 @@ class Loop:
             performed = await self.performer.perform(assignment)
         except NotBegunError:
             self._end(task, run, "pending", "it could not be begun")
+            raise
+        except PausedError:
+            with self.place.sheet_lock():
+                self.place.journal.append(task.name, "paused", run)
+                self._settle()
             raise
         except BaseException:
             self._end(task, run, "unknown", "the run was stopped in its midst")

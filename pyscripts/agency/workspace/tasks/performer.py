@@ -2,6 +2,8 @@
 
 A command gets the paths of two files in its environment: AGENCY_TASK, the task as JSON, and
 AGENCY_TASK_RESULT, where it may write `{"note": TEXT, "tokens": NUMBER}`. Exit status 0 is done.
+With another status and `"away": true` in the result, what it works by has ended: it is started
+again with the same files, within a bound, and then by the next run of the loop.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -28,6 +31,8 @@ MOST_LOGS = 100
 _RESULT = "result.json"
 _GRACE_S = 10.0
 _BOUNDS = Bounds(file_bytes=1024**3)
+AWAY_S = 120.0  # an agent that was killed is started again within that, but for long back-offs
+_AWAY_LOOK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,10 @@ class NotBegunError(PrerequisiteError):
     """Failure before anything of a task was done; the task stays pending."""
 
 
+class PausedError(PrerequisiteError):
+    """End of the waiting for what a task is done by: it goes on where it was, in a later run."""
+
+
 class Performer(Protocol):
     """Interface of what does a task."""
 
@@ -64,7 +73,8 @@ class Performer(Protocol):
         A cancelled call ends all that it started before it returns.
 
         Raises:
-            NotBegunError: nothing was done. After any other error the outcome is unknown.
+            NotBegunError: nothing was done. PausedError: asked again with the same run, it goes on.
+                After any other error the outcome is unknown.
         """
 
     def end_remains(self, run: str) -> None:
@@ -80,6 +90,7 @@ class _Result(BaseModel):
 
     note: str = Field(default="", max_length=4000)
     tokens: int = Field(default=0, ge=0)
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +101,19 @@ class CommandPerformer:
     state: Path
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    away_s: float = AWAY_S
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def end_remains(self, run: str) -> None:
         """End the processes of an earlier run."""
         kill_marked(run, _GRACE_S)
 
     async def perform(self, assignment: Assignment) -> Performed:
-        """Run the command to its end."""
+        """Run the command to its end; start it again where it says that its agent is away."""
         folder = self.state / "runs" / assignment.run
         logs = assignment.workspace / "logs"
         try:
-            folder.mkdir(parents=True, mode=0o700)
+            folder.mkdir(parents=True, mode=0o700, exist_ok=True)  # of a run that was paused
             (folder / "task.json").write_text(_as_json(assignment))
             logs.mkdir(exist_ok=True)
         except OSError as error:
@@ -110,13 +123,38 @@ class CommandPerformer:
                 where=str(error.filename or folder),
                 hint="check the free space and the owner of that directory",
             ) from error
+        kept = False
         try:
-            child = await self._started(assignment, folder, logs)
-            status = await self._ended(child, assignment)
-            return _judge(status, assignment, folder)
+            return await self._through(assignment, folder, logs)
+        except PausedError:
+            kept = True
+            raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=True)
             _prune(logs)
+
+    async def _through(self, assignment: Assignment, folder: Path, logs: Path) -> Performed:
+        """Run the command until it is not told that its agent is away, or for so long."""
+        deadline = time.monotonic() + assignment.timeout_s
+        waited, tokens = 0.0, 0
+        while True:
+            (folder / _RESULT).unlink(missing_ok=True)
+            left = replace(assignment, timeout_s=max(0.0, deadline - time.monotonic()))
+            child = await self._started(left, folder, logs)
+            status = await self._ended(child, left)
+            told, problem = _told(folder)
+            tokens += told.tokens
+            if not (told.away and status):
+                told = told.model_copy(update={"tokens": tokens})
+                return _judge(status, assignment, told, problem)
+            if waited >= self.away_s:
+                raise PausedError(
+                    f"the agent is away, and {assignment.task.name} waits for it: {told.note}",
+                    hint="start the agent: the next run of the loop goes on with the task",
+                )
+            await self.sleep(_AWAY_LOOK_S)
+            waited += _AWAY_LOOK_S
 
     async def _started(self, assignment: Assignment, folder: Path, logs: Path) -> Child:
         try:
@@ -163,14 +201,19 @@ def _as_json(assignment: Assignment) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def _judge(status: int | None, assignment: Assignment, folder: Path) -> Performed:
-    told, problem = _Result(), ""
+def _told(folder: Path) -> tuple[_Result, str]:
+    """Read the result, and why it cannot be read."""
     try:
         with guarded.directory(folder) as inside:
             if guarded.look(inside, _RESULT).kind is not guarded.Kind.ABSENT:
                 told = parse(_Result, guarded.read(inside, _RESULT) or b"", where="the result")
+                return told, ""
     except AgencyError as error:
-        problem = f"its result cannot be read: {error.message}"
+        return _Result(), f"its result cannot be read: {error.message}"
+    return _Result(), ""
+
+
+def _judge(status: int | None, assignment: Assignment, told: _Result, problem: str) -> Performed:
     note = " ".join(told.note.split())
     if status is None:
         return Performed("failed", f"no end after {assignment.timeout_s:g} s", told.tokens)

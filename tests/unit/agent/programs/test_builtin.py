@@ -20,7 +20,8 @@ from scripted_model import Turn, scripted
 from agency.agent.models.client import Endpoint, ModelClient, ModelLimits
 from agency.agent.models.conversation import Answer, StopReason, ToolCall, ToolResult, Usage
 from agency.agent.programs import journal as journals
-from agency.agent.programs.builtin import Run, Settings
+from agency.agent.programs.builtin import AgentAwayError, Run, Settings
+from agency.agent.programs.gateway_tools import GatewayAwayError
 from agency.agent.programs.journal import Journal, JournalError, as_line, read_line
 from agency.agent.programs.prompting import system_prompt
 from agency.agent.programs.steps import (
@@ -429,3 +430,63 @@ async def test_a_call_is_not_made_while_the_tools_cannot_be_listed(tmp_path):
     end, asked = await worked(tmp_path / "j", turns, shelf)
     assert (end.ending, shelf.called) == (Ending.ANSWERED, [])
     assert "nothing was called" in asked[1]["messages"][-1]["content"]
+
+
+@dataclass
+class Leaving(Shelf):
+    """Tools of an agent that goes away: `gone` are the calls and lists that nobody takes."""
+
+    gone: set[str] = field(default_factory=set)
+
+    async def list(self) -> tuple[Tool, ...]:
+        if "list" in self.gone:
+            raise GatewayAwayError("the tools cannot be listed")
+        return await super().list()
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Outcome:
+        if name in self.gone:
+            raise GatewayAwayError("the gateway cannot be reached: nothing was called")
+        return await super().call(name, arguments)
+
+
+async def test_a_call_that_nobody_took_is_made_when_the_agent_is_back_and_no_other_twice(tmp_path):
+    shelf = Leaving(gone={"files__write"})
+    calls = (call("files__read", 1), call("files__write", 2))
+    with pytest.raises(AgentAwayError):
+        await worked(tmp_path / "j", [Turn(calls=calls)], shelf, leaves=True)
+    assert shelf.called == [("files__read", {})]
+    shelf.gone = {"list"}
+    with pytest.raises(AgentAwayError):
+        await worked(tmp_path / "j", [], shelf, leaves=True)
+    shelf.gone = set()
+    end, asked = await worked(tmp_path / "j", [Turn("done")], shelf, leaves=True)
+    assert end == Finish(Ending.ANSWERED, "done")
+    assert shelf.called == [("files__read", {}), ("files__write", {})]
+    assert UNKNOWN_OUTCOME not in json.dumps(asked)
+
+
+async def test_a_token_that_counts_no_more_ends_the_run_and_not_the_task(tmp_path):
+    shelf = Shelf()
+    with pytest.raises(AgentAwayError):
+        await worked(tmp_path / "j", [Turn(status=401)], shelf, leaves=True)
+    assert (await worked(tmp_path / "j", [Turn("done")], shelf, leaves=True))[0].said == "done"
+    # Where nobody starts it again, and where the proxy refuses the call itself, it is the end.
+    assert (await worked(tmp_path / "k", [Turn(status=401)], shelf))[0].ending is Ending.REFUSED
+    end, _ = await worked(tmp_path / "l", [Turn(status=403)], shelf, leaves=True)
+    assert end.ending is Ending.REFUSED
+
+
+async def test_an_agent_that_is_back_is_given_time_for_the_tools_that_were_used(tmp_path):
+    shelf = Leaving(gone={"files__write"})
+    with pytest.raises(AgentAwayError):
+        await worked(tmp_path / "j", [Turn(calls=(call("files__write"),))], shelf, leaves=True)
+    shelf.gone, shelf.tools, waits = set(), (), []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        shelf.tools = (READ, WRITE) if len(waits) == 3 else ()
+
+    end, _ = await worked(tmp_path / "j", [Turn("done")], shelf, leaves=True, sleep=sleep)
+    assert end.said == "done"
+    assert len(waits) == 3
+    assert shelf.called == [("files__write", {})]

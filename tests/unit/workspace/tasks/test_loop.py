@@ -8,7 +8,7 @@ from task_places import Counting, Moment, loop_in, place_in, states
 
 from agency.errors import PrerequisiteError
 from agency.workspace.sheets import SheetError
-from agency.workspace.tasks.performer import NotBegunError, Performed
+from agency.workspace.tasks.performer import NotBegunError, PausedError, Performed
 from agency.workspace.tasks.place import BusyError
 from agency.workspace.tasks.resolving import settle
 from agency.workspace.tasks.scheduler import Stop
@@ -260,3 +260,28 @@ async def test_a_damaged_journal_stops_the_loop(tmp_path):
     with pytest.raises(Exception, match=r"journal\.jsonl:1: is no record"):
         await loop_in(place, performer).run()
     assert performer.performed == []
+
+
+async def test_a_task_whose_agent_is_away_is_paused_and_goes_on_with_its_own_run(tmp_path):
+    place = place_in(tmp_path, "a", "b")
+    away = True
+
+    def act(assignment):
+        if away and assignment.task.name == "a":
+            raise PausedError("the agent is away")
+        return Performed("completed", "done")
+
+    performer = Counting(act)
+    with pytest.raises(PausedError):
+        await loop_in(place, performer).run()
+    assert states(place) == {"a": "pending", "b": "pending"}, "no other is begun meanwhile"
+    assert performer.performed == ["a"]
+    away = False
+    report = await loop_in(place, performer).run()
+    assert [(each.task, each.outcome) for each in report.done] == [
+        ("a", "completed"),
+        ("b", "completed"),
+    ]
+    first, again, other = performer.assignments
+    assert first.run == again.run != other.run
+    assert states(place) == {"a": "completed", "b": "completed"}

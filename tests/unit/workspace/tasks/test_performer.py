@@ -12,7 +12,13 @@ from task_places import place_in
 from agency.children import processes_with_marker
 from agency.workspace.tasks import performer as module
 from agency.workspace.tasks.model import Task
-from agency.workspace.tasks.performer import Assignment, CommandPerformer, NotBegunError, Performed
+from agency.workspace.tasks.performer import (
+    Assignment,
+    CommandPerformer,
+    NotBegunError,
+    PausedError,
+    Performed,
+)
 
 RUN = "task-0123456789abcdef"
 
@@ -126,3 +132,55 @@ async def test_old_logs_are_removed(tmp_path, monkeypatch):
     (logs / "mine.log").write_text("")
     await performed(tmp_path, "true")
     assert {path.name for path in logs.iterdir()} == {"mine.log", "task-2.log", f"task-{RUN}.log"}
+
+
+AWAY = (
+    'n=$(cat "{count}" 2>/dev/null || echo 0); echo $((n + 1)) > "{count}"; '
+    'mkdir -p "{seen}"; cp "$AGENCY_TASK" "{seen}/$n"; '
+    'touch "$(dirname "$AGENCY_TASK")/journal-$n"; ls "$(dirname "$AGENCY_TASK")"; '
+    """if [ "$n" -lt {times} ]; then printf %s '{{"note": "gone", "tokens": 3, "away": true}}' """
+    """> "$AGENCY_TASK_RESULT"; exit 3; fi; printf %s '{{"note": "here", "tokens": 4}}' """
+    '> "$AGENCY_TASK_RESULT"'
+)
+
+
+async def test_while_its_agent_is_away_the_same_run_is_tried_again(tmp_path):
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    place = place_in(tmp_path)
+    script = AWAY.format(count=tmp_path / "count", seen=tmp_path / "seen", times=2)
+    command = CommandPerformer(
+        ["sh", "-c", script], tmp_path / "state", tmp_path / "home", sleep=sleep
+    )
+    assignment = Assignment(
+        task=Task(name="mend", description="x"), run=RUN, workspace=place.workspace, timeout_s=60
+    )
+    assert await command.perform(assignment) == Performed("completed", "here", 3 + 3 + 4)
+    assert len(waits) == 2
+    runs = {json.loads(each.read_text())["run"] for each in (tmp_path / "seen").iterdir()}
+    assert runs == {RUN}
+    assert log(tmp_path).split().count("journal-0") == 3, "what it wrote of its work is there again"
+    assert not (tmp_path / "state" / "runs" / RUN).exists()
+
+
+async def test_what_is_away_for_too_long_is_paused_and_its_run_is_kept(tmp_path):
+    async def sleep(_):
+        pass
+
+    place = place_in(tmp_path)
+    script = AWAY.format(count=tmp_path / "count", seen=tmp_path / "seen", times=4)
+    command = CommandPerformer(
+        ["sh", "-c", script], tmp_path / "state", tmp_path / "home", away_s=4, sleep=sleep
+    )
+    assignment = Assignment(
+        task=Task(name="mend", description="x"), run=RUN, workspace=place.workspace, timeout_s=60
+    )
+    with pytest.raises(PausedError, match="mend waits for it: gone"):
+        await command.perform(assignment)
+    assert (tmp_path / "count").read_text() == "3\n"
+    assert (tmp_path / "state" / "runs" / RUN / "journal-0").exists()
+    assert await command.perform(assignment) == Performed("completed", "here", 7)
+    assert "journal-0" in log(tmp_path).split()[-6:]

@@ -18,6 +18,7 @@ from agency.agent.gateway.calls.results import Raw
 from agency.agent.gateway.calls.tools import Tool
 from agency.agent.gateway.servers import http, stdio
 from agency.agent.gateway.servers.acceptance import Acceptances, Difference
+from agency.agent.gateway.servers.fence import Fence
 from agency.agent.gateway.servers.running import Pace, Server
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
@@ -39,6 +40,7 @@ class Servers:
     """Servers by name; `place` has a directory for each that is a program."""
 
     place: Path
+    fence: Fence
     acceptances: Acceptances
     clock: Clock
     changed: Callable[[str, str, Difference], None] = lambda *_: None
@@ -165,7 +167,7 @@ class Servers:
             **spec.env,
             **{variable: self._secret(n).reveal() for variable, n in spec.secrets.items()},
         }
-        program = stdio.Program(tuple(spec.command or ()), env, home)
+        program = stdio.Program(tuple(spec.command or ()), env, home, self.fence.around(home))
         return partial(_spoken, program, self.clock)
 
     def _redact(self, text: str) -> str:

@@ -1,9 +1,9 @@
 """MCP over the standard streams of a program, bounded: the SDK's own transport has no bound.
 
 A message is one line of at most MAX_LINE bytes, and a program that writes faster than FLOOD allows
-is ended. It runs in a session of its own, dies with the gateway (PR_SET_PDEATHSIG), has the
-environment that it was given and no other, and what it says on standard error is kept in a small
-window for the gateway's log.
+is ended. It runs in a session of its own, dies with the gateway (PR_SET_PDEATHSIG), sees nothing of
+the gateway (fence.py), has the environment that it was given and no other, and what it says on
+standard error is kept in a small window for the gateway's log.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, JSONRPCNotification
 from pydantic import ValidationError
 
+from agency.agent.gateway.servers.fence import Fence
 from agency.children import stat_fields
 from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
@@ -37,6 +38,8 @@ _GRACE_S = 1.0
 _KILL_S = 5.0
 _WINDOW = 2000
 MEMORY_BYTES = 1024**3
+# Only root has any; with CAP_PERFMON the kernel shows it what Landlock keeps back.
+_NO_RIGHTS = ("--bounding-set=-all", "--inh-caps=-all")
 
 Streams = tuple[
     MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]
@@ -54,6 +57,7 @@ class Program:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
+    fence: Fence
     bounds: Bounds = field(default_factory=lambda: Bounds(data_bytes=MEMORY_BYTES))
 
 
@@ -128,7 +132,9 @@ async def _start(program: Program) -> asyncio.subprocess.Process:
             hint="install it on this machine, or name it by its absolute path",
         )
     setpriv = find_program("setpriv", hint="install util-linux")
-    argv = [setpriv, "--pdeathsig", "KILL", "--", *program.bounds.prefix(), *program.argv]
+    fenced = (*program.bounds.prefix(), *program.fence.prefix(), *program.argv)
+    rights = _NO_RIGHTS if os.geteuid() == 0 else ()
+    argv = [setpriv, "--pdeathsig", "KILL", *rights, "--", *fenced]
     try:
         return await asyncio.create_subprocess_exec(
             *argv,

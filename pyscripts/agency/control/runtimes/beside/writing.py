@@ -11,6 +11,7 @@ most 107 bytes. The policy that the gateway was given is the one that the others
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -91,15 +92,24 @@ def token_digest(tokens: Path, agent: str) -> Path:
 
 
 def gateway_config(
-    agent: str, socket: PurePath, control_socket: PurePath, state: PurePath, audit: PurePath | None
+    agent: str,
+    socket: PurePath,
+    control_socket: PurePath,
+    state: PurePath,
+    audit: PurePath | None,
+    hidden: tuple[PurePath, ...] = (),
 ) -> dict[str, object]:
-    """Write the configuration of a tool gateway, wherever it runs. Pure."""
+    """Write the configuration of a tool gateway, wherever it runs. Pure.
+
+    `hidden` is what its user may read there, and its tool servers must not.
+    """
     return {
         "agent": agent,
         "socket": str(socket),
         "control_socket": str(control_socket),
         "state_dir": str(state),
         "audit_socket": _text(audit),
+        "hidden": [str(each) for each in hidden],
     }
 
 
@@ -147,9 +157,17 @@ def work_config(program: ProgramSettings, places: RoomsPlaces) -> dict[str, obje
 
 
 def gateway_document(places: Places, agent: str, models: ModelSettings) -> dict[str, object]:
-    """Write the configuration of an agent's tool gateway. Pure."""
+    """Write the configuration of an agent's tool gateway."""
     sockets = (places.directory / _PROGRAM_SOCKET, places.directory / CONTROL_SOCKET)
-    return gateway_config(agent, *sockets, places.gateway.state, models.audit_socket)
+    # The control plane's user is the agent's: its state has the tokens of all its agents.
+    hidden = (places.directory.parent.parent, *own_credentials())
+    return gateway_config(agent, *sockets, places.gateway.state, models.audit_socket, hidden)
+
+
+def own_credentials() -> tuple[Path, ...]:
+    """Name the directory of the control plane's own credentials, if it has one."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return (Path(directory),) if directory else ()
 
 
 def chat_document(
@@ -168,7 +186,9 @@ def chat_document(
 def work_document(
     places: Places, models: ModelSettings, program: ProgramSettings
 ) -> dict[str, object] | None:
-    """Write how an agent's builtin program does a task; None for others. Pure."""
+    """Write how an agent's program does a task of its list. Pure."""
+    if program.kind == "command":
+        return {"chat": str(places.rooms.config), "directory": str(places.directory)}
     return work_config(program, _rooms_of(places, "", models))
 
 
@@ -273,7 +293,10 @@ class UnitPlaces:
 def unit_gateway_document(places: UnitPlaces, models: ModelSettings) -> dict[str, object]:
     """Write the configuration of a tool gateway that is a unit. Pure."""
     sockets = (places.program_socket, places.control_socket)
-    return gateway_config(places.agent, *sockets, places.gateway_state, models.audit_socket)
+    # Credentials of the agent's other units, and what it was told in rooms, are its user's, too.
+    hidden = (Path("/run/credentials"), places.rooms_state)
+    audit = models.audit_socket
+    return gateway_config(places.agent, *sockets, places.gateway_state, audit, hidden)
 
 
 def unit_chat_document(
