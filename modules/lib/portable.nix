@@ -205,7 +205,10 @@ let
   ownNames =
     config:
     lib.concatMap (partsOf config) (lib.attrNames config.agency.units)
-    ++ [ "${naming.agents.slice}.slice" ];
+    ++ map (slice: "${slice}.slice") (lib.filter isOwnSlice (lib.attrNames config.systemd.slices));
+  # Of one agent there is a template of its own.
+  isOwnSlice =
+    slice: lib.hasPrefix "agency-" slice && !lib.hasPrefix "${naming.agents.slice}-" slice;
   # NixOS links what is wanted itself; elsewhere a unit says it.
   install =
     unit: text:
