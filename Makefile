@@ -26,7 +26,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
+.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd bench-recipes soak \
   mutation mutation-sample coverage-properties \
   check-nix test-docker test-recipes test-recipes-way agent-image test-forge test-s3 test-agents-own test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
@@ -143,6 +143,12 @@ bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 bench-crowd: setup-dev ## Measure fifty agents in one local agency (10 GB of memory; minutes)
 	@mkdir -p artifacts
 	@python -m benchmarks --slack $(SLACK) --output artifacts/bench-crowd.jsonl crowd
+
+bench-recipes: setup-dev ## Measure the harness's own part of a recipe's run (root; Debian)
+	@mkdir -p artifacts
+	@$(PYTHON) tools/setup.py docker recipes
+	@PYTHONPATH=tests/support AGENCY_REQUIRE_DOCKER=1 python -m benchmarks --slack $(SLACK) \
+	  --output artifacts/bench-recipes.jsonl recipes
 
 soak: setup-dev ## Soak with SQLite and PostgreSQL: parts ended at random, every answer judged (an hour)
 	@mkdir -p artifacts

@@ -140,6 +140,15 @@ IMAGES: dict[str, Callable[[], bytes]] = {
 }
 
 
+# The recipes of further kinds, and the images that each needs beside nginx.
+KINDS = {
+    "records": ("agency-test/kinto:26.5", "agency-test/postgres:15"),
+    "task-queue": ("agency-test/celery:5.7", "agency-test/redis:7"),
+    "object-store": ("agency-test/versitygw:1.8",),
+    "single-sign-on": ("agency-test/canaille:0.3", "agency-test/oauth2-proxy:7.15"),
+}
+
+
 def make_image(engine: Engine, name: str) -> None:
     """Give the engine an image, unless it has it."""
     if name not in engine.cli("images", "--format", "{{.Repository}}:{{.Tag}}").split():

@@ -2,94 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sqlite3
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-from recipe_bench import PORT, Bench
-from recipe_engines import order
-
-from agency.clock import Clock
-from agency.recipes.record.run import Order, Run
-from agency.recipes.record.runs import FILE, open_runs
-
-
-def config_of(bench: Bench) -> Path:
-    """The configuration of a server whose instance brings no suites."""
-    state = bench.place / "server"
-    state.mkdir()
-    path = bench.place / "recipes.json"
-    path.write_text(
-        json.dumps(
-            {
-                "domain": "example.org",
-                "engine": "builtin",
-                "maxTests": 2,
-                "buildTimeoutMinutes": 10,
-                "recipes": {"static-site": {"repository": "team/static-site"}},
-                "forge": {"kind": "gitea", "url": "https://git.example.org"},
-                "hosts": {"bridge": "hook.example.org", "dashboard": "ci.example.org"},
-                "ports": {"bridge": 8100, "dashboard": 8101},
-                "wildcard": "*.ci.localhost",
-                "state": str(state),
-                "runner": {"through": f"http://127.0.0.1:{PORT}"},
-            }
-        )
-    )
-    return path
-
-
-def ordered(bench: Bench, number: int, **change: Any) -> Order:
-    """An order for the head of the bench's recipe, as a pull request has it."""
-    commit = bench.git("rev-parse", "HEAD")
-    bench.git("update-ref", f"refs/pull/{number}/head", commit)
-    found = order(number)
-    clone = f"file://{bench.recipe}"
-    return replace(found, recipe="static-site", commit=commit, clone_url=clone, **change)
-
-
-def put(state: Path, *orders: Order) -> None:
-    """Queue runs."""
-
-    async def work() -> None:
-        async with open_runs(state, Clock()) as runs:
-            for each in orders:
-                await runs.add(each, f"r{each.pull_request:08d}")
-
-    asyncio.run(work())
-
-
-def read(state: Path, name: str) -> Run:
-    """Read a run."""
-
-    async def work() -> Run | None:
-        async with open_runs(state, Clock()) as runs:
-            return await runs.run(name)
-
-    found = asyncio.run(work())
-    assert found is not None
-    return found
-
-
-def wait(bench: Bench, what: Callable[[], object], seconds: float = 150.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, (bench.place / "runner.log").read_text()[-4000:]
-        time.sleep(0.2)
-
-
-def ended(state: Path, *names: str) -> bool:
-    """True once all of them ended."""
-    with sqlite3.connect(f"file:{state / FILE}?mode=ro", uri=True) as record:
-        states = dict(record.execute("SELECT id, state FROM runs"))
-    return all(states[name] not in ("queued", "running") for name in names)
+from recipe_queue import config_of, ended, ordered, put, read, wait
 
 
 @pytest.mark.thorough  # the other one shows it too, after a kill

@@ -5,14 +5,7 @@ Each is a directory below tests/recipes with its images; product and harness kno
 
 import pytest
 from recipe_bench import Bench
-from recipe_kinds import make_image
-
-KINDS = {
-    "records": ("agency-test/kinto:26.5", "agency-test/postgres:15"),
-    "task-queue": ("agency-test/celery:5.7", "agency-test/redis:7"),
-    "object-store": ("agency-test/versitygw:1.8",),
-    "single-sign-on": ("agency-test/canaille:0.3", "agency-test/oauth2-proxy:7.15"),
-}
+from recipe_kinds import KINDS, make_image
 
 
 @pytest.fixture
