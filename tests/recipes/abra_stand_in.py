@@ -110,7 +110,7 @@ def deploy(app: App, version: str | None, flags: dict[str, str]) -> None:
     arguments = [f"--compose-file={file}" for file in files]
     values = {**exported, **app.values, "STACK_NAME": app.stack}
     sys.stdout.write(docker(*words, *arguments, app.stack, **values))
-    converge(app, 30)
+    converge(app, float(app.labels().get(f"coop-cloud.{app.stack}.timeout", "30")))
 
 
 def converge(app: App, seconds: float) -> None:

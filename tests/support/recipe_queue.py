@@ -76,7 +76,7 @@ def read(state: Path, name: str) -> Run:
     return found
 
 
-def wait(bench: Bench, what: Callable[[], object], seconds: float = 150.0) -> None:
+def wait(bench: Bench, what: Callable[[], object], seconds: float = 240.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not what():

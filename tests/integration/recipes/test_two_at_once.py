@@ -26,7 +26,7 @@ import pathlib, time
 def test_the_app_is_held(app):
     place = pathlib.Path({place!r})
     (place / f"held.{{app.domain}}").touch()
-    for _ in range(1200):
+    for _ in range(5000):
         if (place / f"go.{{app.domain}}").exists():
             break
         time.sleep(0.1)
@@ -83,7 +83,7 @@ def held(bench: Bench) -> Held:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_each_has_its_slot_its_name_and_its_end(swarm: Engine, held: Held) -> None:
     put(held.state, *map(held.order, (FIRST, SECOND, THIRD)))
     with held.bench.serving(held.config):
