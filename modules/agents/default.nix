@@ -98,6 +98,7 @@ in
     ./audit.nix
     ./browser.nix
     ./coding-agent.nix
+    ./declared.nix
     ./desktop.nix
     ./incidents.nix
     ./mail.nix

@@ -56,6 +56,9 @@ init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`,
   of the domain.
 - Uids and ports of agents come from a hash of the name, or are set. Two agents, or an agent and a
   service of the machine (such as PostgreSQL, the swarm or k3s), never share one.
+- A task loop and the coding contract need a workspace. Limits, `egress` and features are for agents
+  that are units of a host: `runtime: docker` refuses them, and `agency up` takes no notice. A host
+  can set each otherwise, under `agency.agents.NAME` in `host.nix` ([options.md](options.md)).
 - A recipe is deployed at `RECIPE.ci.DOMAIN`, where Traefik routes it.
 - With `secrets.provider: sops` there is at least one recipient, and the same ones stand in
   `.sops.yaml` and in the encrypted file ([secrets.md](secrets.md)).
@@ -70,6 +73,13 @@ _TITLES = {
     "Agent": "agents.NAME",
     "AgentProgram": "agents.NAME.program",
     "Budget": "agents.NAME.program.budget",
+    "AgentLimits": "agents.NAME.limits",
+    "Egress": "agents.NAME.egress, each",
+    "Workspace": "agents.NAME.workspace",
+    "Browser": "agents.NAME.browser",
+    "TaskLoop": "agents.NAME.taskLoop",
+    "Issues": "agents.NAME.taskLoop.issues",
+    "CodingAgent": "agents.NAME.codingAgent",
     "Models": "models",
     "ModelProvider": "models.providers.NAME",
     "OfferedModel": "models.offered.NAME",

@@ -15,6 +15,15 @@ from pydantic import Field, model_validator
 from agency import naming
 from agency.commandline import LogLevel
 from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.fields.features import (
+    AgentLimits,
+    Browser,
+    CodingAgent,
+    Egress,
+    FullName,
+    TaskLoop,
+    Workspace,
+)
 from agency.instance.fields.programs import AgentProgram, Models
 from agency.instance.fields.values import (
     Address,
@@ -113,9 +122,54 @@ class Agent(Written):
     )
     program: AgentProgram | None = Field(
         default=None,
-        description="what works in it; nothing if it is not set. So far `agency up` and spin-ups "
-        "on this machine start it, and hosts do not",
+        description="what works in it; nothing if it is not set",
     )
+    full_name: FullName | None = Field(
+        default=None, description="name that its commits bear; its role if it is not set"
+    )
+    email: Address | None = Field(
+        default=None, description="address that they bear; agent-NAME@DOMAIN if it is not set"
+    )
+    limits: AgentLimits = Field(
+        default=AgentLimits(), description="on a host, of all that runs for it"
+    )
+    egress: list[Egress] = Field(
+        default_factory=list,
+        max_length=100,
+        description="what it may reach beyond its host; nothing if it names none",
+    )
+    workspace: Workspace = Field(default=Workspace(), description="on a host, its repository")
+    browser: Browser = Field(default=Browser(), description="on a host, its browser")
+    task_loop: TaskLoop = Field(default=TaskLoop(), description="on a host, its tasks")
+    coding_agent: CodingAgent = Field(
+        default=CodingAgent(), description="on a host, how it contributes code"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_features_need(self) -> Self:
+        features = {
+            "workspace": self.workspace.enable,
+            "browser": self.browser.enable,
+            "taskLoop": self.task_loop.enable,
+            "codingAgent": self.coding_agent.enable,
+        }
+        if self.runtime == "docker":
+            given = [name for name, on in features.items() if on]
+            given += ["limits"] if self.limits != AgentLimits() else []
+            given += ["egress"] if self.egress else []
+            if given:
+                raise ValueError(
+                    f"{' and '.join(given)}: for agents that are units of a host; a container has "
+                    "the limits of `docker`. Leave them out, or leave out `runtime: docker`"
+                )
+        for name in ("taskLoop", "codingAgent"):
+            if features[name] and not self.workspace.enable:
+                raise ValueError(f"{name} needs a workspace; add `workspace: {{enable: true}}`")
+        if self.task_loop.issues is not None and not self.task_loop.enable:
+            raise ValueError(
+                "taskLoop.issues: the task loop is off; add `enable: true`, or drop it"
+            )
+        return self
 
 
 class Docker(Written):

@@ -1,7 +1,7 @@
 """Secrets that an instance needs: the catalogue's entries for its services and agents.
 
-Only this module decides it. Nix reads the result from the rendered instance. Features of agents,
-such as mail, are declared by hosts alone: their secrets are possible ones.
+Only this module decides it. Nix reads the result from the rendered instance. Some features of
+agents, such as mail, are declared by hosts alone: their secrets are possible ones.
 """
 
 from __future__ import annotations
@@ -133,9 +133,11 @@ def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
 
 
 def _of_agents(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
-    if instance.services.gitlab.enable:
-        for agent in instance.resolved_agents():
+    for agent in instance.resolved_agents():
+        if instance.services.gitlab.enable:
             yield known.spec(names.AGENT_SSH_KEY, agent=agent.name)
+        if instance.agents[agent.name].task_loop.issues is not None:
+            yield known.spec(names.AGENT_ISSUES_TOKEN, agent=agent.name)
 
 
 def _of_models(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:

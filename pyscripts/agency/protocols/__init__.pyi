@@ -65,7 +65,6 @@ from .command_socket import CommandOutcome as CommandOutcome
 from .command_socket import CommandProgress as CommandProgress
 from .command_socket import CommandRequest as CommandRequest
 from .command_socket import CommandResult as CommandResult
-from .command_socket import short_path as short_path
 from .gateway_socket import GATEWAY_CONTROL_TOKEN as GATEWAY_CONTROL_TOKEN
 from .gateway_socket import GATEWAY_TOKEN as GATEWAY_TOKEN
 from .gateway_socket import MAX_GATEWAY_BODY as MAX_GATEWAY_BODY

@@ -7,12 +7,8 @@ part of a request.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -24,7 +20,6 @@ MAX_REQUEST = 512 * 1024  # bytes of a request, its newline included
 MAX_VALUE = 16 * 1024  # characters of the value of a secret
 MAX_ANSWER = 1024 * 1024  # bytes of one line of the answer
 MAX_WAIT_S = 600.0
-_MAX_PATH = 107  # unix(7): sun_path has 108 bytes, the last of them NUL
 
 
 class CommandOutcome(StrEnum):
@@ -92,16 +87,3 @@ class CommandLine(_Line):
     """One line of the answer."""
 
     said: CommandProgress | CommandResult = Field(discriminator="kind")
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """Give a name of a socket's path that unix(7) takes, however long the path is."""
-    if len(os.fsencode(path)) <= _MAX_PATH:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from agency.errors import BadInputError, PrerequisiteError
-from agency.protocols.command_socket import short_path
+from agency.unix_sockets import short_path
 
 REDEEM_SOCKET = "redeem.sock"
 MAX_REDEMPTION = 4 * 1024  # bytes of a request, its newline included

@@ -53,6 +53,7 @@ GITLAB_RAILS = (
 )
 
 # One secret for each agent, each provider of models, or each engine of recipe CI.
+AGENT_ISSUES_TOKEN = "agent-{agent}-issues-token"
 AGENT_SSH_KEY = "agent-{agent}-ssh-key"
 MODEL_KEY = "model-{provider}-key"
 CI_OAUTH_CLIENT_ID = "{engine}-oauth-client-id"

@@ -21,6 +21,8 @@ from .login import Sessions as Sessions
 from .login import carries_bearer as carries_bearer
 from .login import drop_cookie as drop_cookie
 from .login import set_cookie as set_cookie
+from .metrics import metrics_answer as metrics_answer
+from .peers import peer_uid as peer_uid
 from .quiet import QuietLog as QuietLog
 from .refusals import as_json as as_json
 from .refusals import as_wanted as as_wanted

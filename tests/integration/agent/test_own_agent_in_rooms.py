@@ -19,7 +19,6 @@ from proxied import TOKENS, proxied
 from scripted_model import Turn, scripted
 
 from agency.agent.gateway.calls.results import Block, Raw
-from agency.agent.gateway.control import listen_at
 from agency.agent.gateway.front import serve_front
 from agency.agent.programs.tools import NoTools
 from agency.agent.rooms.config import ChatConfig
@@ -28,6 +27,7 @@ from agency.agent.rooms.program import Assignment
 from agency.children import stat_fields
 from agency.errors import AgencyError
 from agency.gosuto import read_document
+from agency.unix_sockets import listen_at
 
 STAND_IN = Path(__file__).parents[2] / "support" / "stands_in_for_agent.py"
 GATEWAY_TOKEN = "token-for-tools-in-tests"
@@ -113,7 +113,7 @@ async def _scene(place: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async with (
         scripted(Turn("It is forty-two."), Turn("Again.")) as model,
         proxied(model.url, place / "proxy") as proxy,
-        serve_front(desk.dispatcher, GATEWAY_TOKEN, listen_at(Path("mcp.sock"))),
+        serve_front(desk.dispatcher, GATEWAY_TOKEN, listen_at(Path("mcp.sock"), hint="free it")),
     ):
         yield Scene(place, proxy.url, model.url, desk)
 

@@ -7,11 +7,7 @@ not have. So a program that may call tools cannot approve its own calls.
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import struct
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 from aiohttp import web
@@ -23,7 +19,7 @@ from agency.agent.gateway.calls.auditing import NotRecordedError
 from agency.agent.gateway.calls.dispatch import Call, Refusal
 from agency.agent.gateway.core import Gateway
 from agency.canonical import sha256_hex
-from agency.errors import AgencyError, PrerequisiteError
+from agency.errors import AgencyError
 from agency.protocols import (
     MAX_GATEWAY_BODY,
     TRACE_HEADER,
@@ -39,13 +35,11 @@ from agency.protocols import (
     ToolResult,
     is_id,
     is_trace,
-    short_path,
 )
 from agency.secrets import SecretValue
-from agency.web import Limits, carries_bearer, make_app
+from agency.web import Limits, carries_bearer, make_app, peer_uid
 
 LIMITS = Limits(body_bytes=MAX_GATEWAY_BODY, body_s=10.0, answer_s=320.0, shutdown_s=1.0)
-_PEER = struct.Struct("3i")  # struct ucred, unix(7)
 _STATUS: dict[ProblemCode, int] = {
     "policy": 403,
     "asked": 409,
@@ -78,35 +72,6 @@ def build_control(gateway: Gateway, token: str, uids: frozenset[int]) -> web.App
     ):
         app.router.add_route(method, path, _answered(handler))
     return app
-
-
-def listen_at(path: Path, mode: int = 0o660) -> socket.socket:
-    """Make a Unix socket that listens at a path; an old one there is removed.
-
-    Raises:
-        PrerequisiteError: the place cannot be used.
-    """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket():
-            path.unlink()
-        old = os.umask(0o777)  # nobody connects before the mode is the right one
-        try:
-            with short_path(path) as name:
-                made.bind(name)
-        finally:
-            os.umask(old)
-        path.chmod(mode)
-        made.listen(64)
-    except OSError as error:
-        made.close()
-        raise PrerequisiteError(
-            f"cannot listen: {error.strerror or error}",
-            where=str(path),
-            hint="make its directory, for the gateway's user alone to write",
-        ) from error
-    made.setblocking(False)
-    return made
 
 
 class _Handlers:
@@ -217,16 +182,8 @@ def _refuse(_: web.Request, status: int, reason: str) -> web.Response:
 def _authorise(token: str, uids: frozenset[int]) -> Middleware:
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _uid_of(request) not in uids or not carries_bearer(request, token):
+        if peer_uid(request) not in uids or not carries_bearer(request, token):
             return _answer(Problem(error="this is not for you"), 401)
         return await handler(request)
 
     return authorise
-
-
-def _uid_of(request: web.Request) -> int:
-    made = None if request.transport is None else request.transport.get_extra_info("socket")
-    if made is None or made.family != socket.AF_UNIX:
-        return -1
-    told = made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return int(_PEER.unpack(told)[1])

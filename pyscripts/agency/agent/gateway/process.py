@@ -10,7 +10,7 @@ import socket
 from agency import __version__
 from agency.agent.gateway.calls.auditing import Auditor
 from agency.agent.gateway.config import GatewayConfig
-from agency.agent.gateway.control import LIMITS, build_control, listen_at
+from agency.agent.gateway.control import LIMITS, build_control
 from agency.agent.gateway.core import Gateway
 from agency.agent.gateway.front import serve_front
 from agency.agent.gateway.servers.running import Pace
@@ -19,10 +19,13 @@ from agency.listening import listen
 from agency.protocols import AuditClient
 from agency.secrets import SecretValue
 from agency.signals import stop_signals
+from agency.unix_sockets import listen_at
 from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _PORT_HINT = "end that program, or give the gateway another port"
+_PLACE_HINT = "make its directory, for the gateway's user alone to write"
+_SHARED = 0o660  # with the group of the agent's other processes
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ async def serve_gateway(
     try:
         await gateway.start()
         async with serve_front(gateway.dispatcher, token.reveal(), _front_socket(config)):
-            await serve_on(runner, listen_at(config.control_socket))
+            await serve_on(runner, listen_at(config.control_socket, mode=_SHARED, hint=_PLACE_HINT))
             fields = {"agent": config.agent, "version": __version__, "audited": client is not None}
             _log.info("listening", extra={"fields": fields})
             await stopping.wait()
@@ -86,6 +89,6 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 def _front_socket(config: GatewayConfig) -> socket.socket:
     if config.socket is not None:
-        return listen_at(config.socket)
+        return listen_at(config.socket, mode=_SHARED, hint=_PLACE_HINT)
     assert config.port is not None
     return listen(config.port, config.host, hint=_PORT_HINT)

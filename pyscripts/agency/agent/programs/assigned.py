@@ -24,8 +24,9 @@ from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import UsageError
 from agency.files import write_atomically
-from agency.protocols import AuditClient, short_path
+from agency.protocols import AuditClient
 from agency.settings import load
+from agency.unix_sockets import short_path
 
 TASK, RESULT = "AGENCY_TASK", "AGENCY_TASK_RESULT"
 MAX_NOTE = 400  # characters; the sheet of the tasks has one line for it

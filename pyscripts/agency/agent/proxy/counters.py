@@ -13,7 +13,6 @@ from prometheus_client.registry import Collector
 from agency.agent.proxy.accounting.pricing import NANOS_PER_USD, Amount
 from agency.agent.proxy.gate import Gate
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 _PREFIX = "agency_model"
 OUTCOMES = ("done", "cut", "exceeded", "gone", "provider-error")
 

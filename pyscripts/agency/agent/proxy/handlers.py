@@ -17,13 +17,13 @@ from agency import __version__
 from agency.agent.models.client import WireFormat
 from agency.agent.proxy.calling import Caller
 from agency.agent.proxy.config import Account, ProxyConfig
-from agency.agent.proxy.counters import CONTENT_TYPE, Counters, exposition
+from agency.agent.proxy.counters import Counters, exposition
 from agency.agent.proxy.gate import Gate
 from agency.agent.proxy.identity import Tokens, owner, presented
 from agency.agent.proxy.policy import Policies
 from agency.agent.proxy.refusals import Refusal, error_body
 from agency.agent.proxy.requests.planning import Plan, plan, read_request
-from agency.web import Limits, QuietLog, lift_answer_limit, make_app, request_key
+from agency.web import Limits, QuietLog, lift_answer_limit, make_app, metrics_answer, request_key
 
 PATHS: Mapping[str, WireFormat] = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
 LIVE, METRICS, MODELS = "/live", "/metrics", "/v1/models"
@@ -135,9 +135,7 @@ class Handlers:
         return web.json_response({"object": "list", "data": models})
 
     async def _metrics(self, _: web.Request) -> web.StreamResponse:
-        return web.Response(
-            body=exposition(self.counters), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE}
-        )
+        return metrics_answer(exposition(self.counters))
 
     async def _live(self, _: web.Request) -> web.StreamResponse:
         return web.json_response({"live": True})

@@ -27,9 +27,11 @@ from agency.listening import Inherited, listen
 from agency.protocols import AuditClient
 from agency.secrets import MIN_LENGTH, Redactor, SecretValue, read_credential
 from agency.signals import stop_signals
+from agency.unix_sockets import listen_at
 from agency.web import listen as serve_on
 from agency.web import make_runner
 
+_PLACE_HINT = "make its directory, for the proxy's user alone to write"
 _SOCKET_MODE = 0o666  # who may speak is decided by tokens, as on a port
 
 _log = logging.getLogger(__name__)
@@ -121,19 +123,8 @@ def _listening(config: ProxyConfig, stack: AsyncExitStack, handed: Inherited) ->
         assert config.port is not None
         taken = handed.take(config.host, config.port)
         return taken or listen(config.port, config.host, hint="end that program")
-    if config.socket.exists() and not config.socket.is_socket():
-        raise PrerequisiteError("there is another file of this name", where=str(config.socket))
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # The ledger is held, so that no other proxy of this configuration runs.
-        config.socket.unlink(missing_ok=True)
-        made.bind(str(config.socket))
-        config.socket.chmod(_SOCKET_MODE)
-    except OSError as error:
-        made.close()
-        raise PrerequisiteError(
-            f"cannot listen: {error.strerror or error}", where=str(config.socket)
-        ) from error
+    # The ledger is held, so that no other proxy of this configuration runs.
+    made = listen_at(config.socket, mode=_SOCKET_MODE, hint=_PLACE_HINT)
     stack.callback(_removed, config.socket)
     return made
 

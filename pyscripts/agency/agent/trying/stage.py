@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.agent.gateway.calls.auditing import Auditor
-from agency.agent.gateway.control import listen_at
 from agency.agent.gateway.core import Gateway
 from agency.agent.gateway.front import MCP_PATH, serve_front
 from agency.agent.models.client import Endpoint
@@ -29,6 +28,7 @@ from agency.gosuto import Document, canonical
 from agency.ports import LOOPBACK
 from agency.protocols import GatewayServer
 from agency.secrets import SecretValue
+from agency.unix_sockets import listen_at
 
 _START_S = 30.0
 _LOOK_S = 0.1
@@ -72,7 +72,11 @@ async def staged(cast: Cast, place: Path, clock: Clock, watch: Watch) -> AsyncIt
         gateway = Gateway(agent, place / "gateway", clock, Auditor(watch), (token, model_token))
         stack.push_async_callback(gateway.close)
         await _give(gateway, cast)
-        front = serve_front(gateway.dispatcher, token.reveal(), listen_at(place / "mcp.sock"))
+        front = serve_front(
+            gateway.dispatcher,
+            token.reveal(),
+            listen_at(place / "mcp.sock", hint="free its directory"),
+        )
         await stack.enter_async_context(front)
         url = ""
         if cast.real is None:

@@ -17,7 +17,6 @@ from agency.control.conditions import Code, Conditions
 from agency.control.operations.tally import Tally
 from agency.web import Connections
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 _PREFIX = "agency_control"
 
 

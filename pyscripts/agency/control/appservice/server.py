@@ -18,7 +18,6 @@ from aiohttp.typedefs import Handler, Middleware
 from agency.control.appservice.access import OwnNames
 from agency.control.appservice.alerts import ALERTS_PATH, AlertsPage
 from agency.control.appservice.metrics import (
-    CONTENT_TYPE,
     ControlCollector,
     exposition,
     registry,
@@ -35,7 +34,7 @@ from agency.control.conditions import Conditions
 from agency.control.operations.tally import Tally
 from agency.control.vault.page import EntryPage
 from agency.secrets import SecretValue
-from agency.web import CONNECTIONS, Bounds, Limits, carries_bearer, make_app
+from agency.web import CONNECTIONS, Bounds, Limits, carries_bearer, make_app, metrics_answer
 
 # The request at hand carries the homeserver's token.
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
@@ -110,7 +109,7 @@ def build_app(service: AppService) -> web.Application:
 
     async def metrics(_request: web.Request) -> web.StreamResponse:
         collector.numbers = await service.numbers()
-        return web.Response(body=exposition(numbers), headers={"Content-Type": CONTENT_TYPE})
+        return metrics_answer(exposition(numbers))
 
     app.router.add_put(f"{_PREFIX}/transactions/{{txn}}", transaction)
     app.router.add_get(f"{_PREFIX}/users/{{user}}", user)

@@ -25,8 +25,8 @@ from agency.protocols import (
     CommandOutcome,
     CommandRequest,
     CommandResult,
-    short_path,
 )
+from agency.unix_sockets import short_path
 
 _CONNECT_S = 5.0
 _AGAIN_S = 0.2

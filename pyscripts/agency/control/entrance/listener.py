@@ -12,7 +12,6 @@ import json
 import logging
 import pwd
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from agency.protocols import (
 )
 from agency.secrets import SecretValue
 from agency.settings import explain
+from agency.unix_sockets import peer_of
 
 _log = logging.getLogger(__name__)
 
@@ -45,15 +45,13 @@ _REQUEST_S = 5.0
 _WRITE_S = 5.0
 _MAX_UNREAD = 256 * 1024  # bytes of reports that a client has not read
 _MAX_TEXT, _MAX_BLOCK = 8_000, 24_000  # characters
-_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 
 Enter = Callable[[Asked, Tell], Awaitable[Answer]]
 
 
 def peer_uid(connection: socket.socket) -> int:
     """Read the user whose process made the connection, unix(7), SO_PEERCRED."""
-    given = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(given)[1])
+    return peer_of(connection).uid
 
 
 def actor_of(uid: int) -> str:

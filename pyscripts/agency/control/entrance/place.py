@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency import naming
-from agency.errors import PrerequisiteError
 from agency.paths import state_dir
-from agency.protocols import COMMAND_SOCKET, short_path
+from agency.protocols import COMMAND_SOCKET
+from agency.unix_sockets import listen_at
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
-_BACKLOG = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +51,4 @@ def listen(path: Path) -> socket.socket:
     Raises:
         PrerequisiteError: it cannot be made.
     """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with short_path(path) as name:
-            _forget(name)
-            before = os.umask(0o177)
-            try:
-                made.bind(name)
-            finally:
-                os.umask(before)
-            made.listen(_BACKLOG)
-    except OSError as error:
-        made.close()
-        raise PrerequisiteError(
-            f"cannot listen for commands: {error.strerror}",
-            where=str(path),
-            hint="remove what is there, and check who owns the directory",
-        ) from error
-    made.setblocking(False)
-    return made
-
-
-def _forget(name: str) -> None:
-    """Remove the socket of a control plane that was killed."""
-    try:
-        if not stat.S_ISSOCK(Path(name).lstat().st_mode):
-            raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
-        Path(name).unlink()
-    except FileNotFoundError:
-        pass
+    return listen_at(path, hint="remove what is there, and check who owns the directory")

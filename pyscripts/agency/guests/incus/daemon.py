@@ -16,7 +16,6 @@ import shutil
 import signal
 import socket
 import stat
-import struct
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from agency.guests.incus.client import Incus
 from agency.guests.incus.errors import INCUS_INSTALL_HINT, IncusError, IncusUnreachableError
 from agency.guests.incus.transport import MAX_SOCKET_PATH
 from agency.locks import locked, try_lock
+from agency.unix_sockets import peer_of
 
 POOL = "agency"
 
@@ -36,7 +36,6 @@ _HOST_DIRECTORY = Path("/var/lib/incus")
 _OWN_DIRECTORY = Path("/var/lib/agency-incus")
 _PROGRAMS = (Path("/usr/libexec/incus/incusd"), Path("/usr/lib/incus/incusd"))
 _CONNECT_S = 2.0
-_UCRED = struct.Struct("3i")  # pid, uid, gid
 _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.05
@@ -251,8 +250,7 @@ async def _stop(daemon: OwnDaemon) -> None:
         asking.settimeout(_CONNECT_S)
         try:
             asking.connect(str(daemon.socket))
-            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            pidfd = os.pidfd_open(_UCRED.unpack(said)[0])
+            pidfd = os.pidfd_open(peer_of(asking).pid)
         except OSError:
             return
     loop, ended = asyncio.get_running_loop(), asyncio.Event()

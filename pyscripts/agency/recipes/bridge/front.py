@@ -14,11 +14,11 @@ from aiohttp import web
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
 from agency.forge import ForgeError, HookEvent, HookRefusedError, read_hook
-from agency.recipes.bridge.numbers import CONTENT_TYPE, Numbers, exposition
+from agency.recipes.bridge.numbers import Numbers, exposition
 from agency.recipes.bridge.pacing import Bucket
 from agency.recipes.record.runs import Runs
 from agency.secrets import SecretValue
-from agency.web import Limits, as_json, make_app
+from agency.web import Limits, as_json, make_app, metrics_answer
 
 LIMITS = Limits(body_bytes=1024 * 1024, body_s=10.0, answer_s=10.0)
 STALE_S = 900.0  # without a good look at a project the bridge is not well
@@ -91,4 +91,4 @@ class Front:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self.numbers.runs = await self.runs.counts()
-        return web.Response(body=exposition(self.numbers), headers={"Content-Type": CONTENT_TYPE})
+        return metrics_answer(exposition(self.numbers))

@@ -13,7 +13,6 @@ from prometheus_client.registry import Collector
 from agency.recipes.bridge.memory import Kind
 from agency.recipes.record.run import RunState
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 _PREFIX = "agency_bridge"
 LOOKS = ("done", "failed")
 HOOKS = ("taken", "other", "refused", "limited")

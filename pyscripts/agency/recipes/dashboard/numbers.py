@@ -13,7 +13,6 @@ from prometheus_client.registry import Collector
 from agency.recipes.dashboard.logs.streaming import Streams
 from agency.recipes.record.run import RunState
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 _PREFIX = "agency_recipes_dashboard"
 
 

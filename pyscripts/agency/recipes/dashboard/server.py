@@ -15,7 +15,7 @@ from agency.clock import Clock
 from agency.listening import Inherited, listen
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.dashboard.logs.streaming import Streams
-from agency.recipes.dashboard.numbers import CONTENT_TYPE, Numbers, exposition
+from agency.recipes.dashboard.numbers import Numbers, exposition
 from agency.recipes.dashboard.pages import Pages
 from agency.recipes.dashboard.reading import Reading
 from agency.recipes.dashboard.serving_files import Files
@@ -23,7 +23,7 @@ from agency.recipes.dashboard.verdicts import Verdicts
 from agency.recipes.dashboard.views.rendering import assets
 from agency.recipes.record.runs import RecordError, Runs, open_runs
 from agency.signals import stop_signals
-from agency.web import Limits, QuietLog, as_json, make_app, make_runner
+from agency.web import Limits, QuietLog, as_json, make_app, make_runner, metrics_answer
 from agency.web import listen as serve_on
 
 LIMITS = Limits(body_bytes=1024, shutdown_s=2.0, linger_s=1.0)
@@ -96,9 +96,7 @@ class Dashboard:
 
     async def _metrics(self, _: web.Request) -> web.StreamResponse:
         self.numbers.runs = await self.reading.runs.counts()
-        return web.Response(
-            body=exposition(self.numbers), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE}
-        )
+        return metrics_answer(exposition(self.numbers))
 
     async def _close(self, _: web.Application) -> None:
         self.streams.closing.set()

@@ -17,7 +17,6 @@ from prometheus_client.registry import Collector
 
 from agency.recipes.record.run import Run, RunState
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 _PREFIX = "agency_recipes"
 _BUCKETS_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
 _ENDS = tuple(state for state in RunState if state.ended and state is not RunState.REPLACED)

@@ -18,7 +18,7 @@ from agency.listening import listen
 from agency.locks import only_one
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.builtin import BuiltinEngine, Site, child_environment
-from agency.recipes.engine.numbers import CONTENT_TYPE, metrics
+from agency.recipes.engine.numbers import metrics
 from agency.recipes.engine.orphans import adopt
 from agency.recipes.engine.port import Engine
 from agency.recipes.engine.remote.making import make_remote
@@ -28,7 +28,7 @@ from agency.recipes.record.runs import Runs, open_runs
 from agency.recipes.run import janitor
 from agency.recipes.run.swarm import Swarm
 from agency.signals import stop_signals
-from agency.web import Limits, as_json, make_app, make_runner
+from agency.web import Limits, as_json, make_app, make_runner, metrics_answer
 from agency.web import listen as serve_on
 
 Command = Callable[[str], Sequence[str]]
@@ -133,7 +133,7 @@ def _make(*directories: Path) -> None:
 def _pages(runner: Runner, runs: Runs, capacity: int) -> web.Application:
     async def numbers(_: web.Request) -> web.Response:
         body = metrics(runner.numbers, await runs.counts(), capacity)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+        return metrics_answer(body)
 
     async def health(_: web.Request) -> web.Response:
         told = {"healthy": runner.healthy, "running": sorted(runner.watched)}

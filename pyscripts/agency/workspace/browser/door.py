@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,14 +20,14 @@ from aiohttp import WSMsgType, web
 
 from agency.errors import PrerequisiteError
 from agency.files import private_directory
+from agency.unix_sockets import listen_at
+from agency.web import peer_uid
 from agency.workspace.browser.pipe import MAX_MESSAGE, BrowserError, Pipe
 from agency.workspace.browser.relay import Client, begin, end
 
-_BACKLOG = 8
 _TAKEN_S = 5.0  # for the one before, whose process just ended
 _UP_S = 20.0  # for a browser that is just started again; Playwright waits 30 s
 _SEND_S = 10.0  # for a tool server that does not read
-_UCRED = "3i"
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ class Door:
 
     async def enter(self, request: web.Request) -> web.StreamResponse:
         """Serve one tool server, as long as it and the browser are there."""
-        if _peer(request) != os.geteuid():
+        if peer_uid(request) != os.geteuid():
             raise web.HTTPForbidden(text="the browser is another user's")
         async with self._alone():
             pipe = await self._browser()
@@ -146,42 +145,20 @@ async def _converse(ws: web.WebSocketResponse, client: Client) -> None:
             await ws.send_str(json.dumps(refused))
 
 
-def _peer(request: web.Request) -> int:
-    """Return the uid of the other side, by the kernel."""
-    made = None if request.transport is None else request.transport.get_extra_info("socket")
-    if made is None:
-        return -1
-    size = struct.calcsize(_UCRED)
-    raw = made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    uid: int = struct.unpack(_UCRED, raw)[1]
-    return uid
-
-
-def listen_at(path: Path) -> socket.socket:
+def listen_beside(path: Path) -> socket.socket:
     """Listen at a path, in a directory that this user alone may write; an old socket gives way.
 
     Raises:
         PrerequisiteError: the place cannot be used.
     """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    hint = "make its directory, for the agent's user alone to write"
     try:
         private_directory(path.parent)
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)  # nobody connects before the mode is the right one
-        try:
-            made.bind(str(path))
-        finally:
-            os.umask(before)
-        made.listen(_BACKLOG)
     except OSError as error:
-        made.close()
         raise PrerequisiteError(
-            f"cannot listen: {error.strerror or error}",
-            where=str(path),
-            hint="make its directory, for the agent's user alone to write",
+            f"cannot listen: {error.strerror or error}", where=str(path), hint=hint
         ) from error
-    made.setblocking(False)
-    return made
+    return listen_at(path, hint=hint)
 
 
 @asynccontextmanager

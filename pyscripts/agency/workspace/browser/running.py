@@ -21,7 +21,7 @@ from agency.files import private_directory
 from agency.locks import only_one
 from agency.signals import stop_signals
 from agency.workspace.browser import descriptors
-from agency.workspace.browser.door import Door, listen_at, serving
+from agency.workspace.browser.door import Door, listen_beside, serving
 from agency.workspace.browser.launching import (
     BOUNDS,
     BrowserPlaces,
@@ -81,7 +81,7 @@ class Keeper:
         )
         with only_one(self.places.state / "lock", busy):
             program = find_browser()
-            async with serving(self.door, listen_at(self.places.socket)):
+            async with serving(self.door, listen_beside(self.places.socket)):
                 work = asyncio.ensure_future(self._keep(program))
                 for number in stop_signals():
                     asyncio.get_running_loop().add_signal_handler(number, work.cancel)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from agency.workspace.browser import pipe as pipes
-from agency.workspace.browser.door import Door, listen_at, serving
+from agency.workspace.browser.door import Door, listen_beside, serving
 from agency.workspace.browser.launching import places_of
 from agency.workspace.browser.pipe import BrowserError, Pipe, open_pipe
 from agency.workspace.browser.relay import MOST_WAITING, Client
@@ -135,7 +135,10 @@ async def test_without_a_browser_a_tool_server_is_told(
     monkeypatch.setattr("agency.workspace.browser.door._UP_S", 0.05)
     path = tmp_path / "own" / "cdp.sock"
     connector = aiohttp.UnixConnector(str(path))
-    async with serving(Door(), listen_at(path)), aiohttp.ClientSession(connector=connector) as http:
+    async with (
+        serving(Door(), listen_beside(path)),
+        aiohttp.ClientSession(connector=connector) as http,
+    ):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect("http://browser/")
     assert refused.value.status == 503

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import pwd
 import socket
-import struct
 from pathlib import Path
 
 from agency import naming
+from agency.unix_sockets import peer_of
 from agency.workspace.audit.record import Sender
 
 _AGENTS = Path("/etc/agency/agents")
 # It tells what the calls of all agents to models cost, and no agent can speak as it.
 PROXY_UID = naming.SERVICE_UIDS["proxy"]
 PROXY_EVENTS = frozenset({"model.called"})
-_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 
 
 def sender_of(connection: socket.socket) -> Sender:
     """Read user and process of the peer that made the connection (SO_PEERCRED)."""
-    given = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(given)
-    return Sender(uid, pid)
+    peer = peer_of(connection)
+    return Sender(peer.uid, peer.pid)
 
 
 def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
