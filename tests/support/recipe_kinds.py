@@ -34,10 +34,13 @@ def _lacking(reason: str) -> None:
 
 
 def pypi(name: str) -> Path:
-    """Packages of a list of pins, unpacked into the cache once."""
+    """Packages of a list of pins, unpacked and compiled into the cache once.
+
+    Without the compiled files each start of a container would compile them again.
+    """
     pins = RECIPES / name
     told = pins.read_bytes() + sys.version.encode()
-    place = CACHE / f"pypi-{pins.stem}-{hashlib.sha256(told).hexdigest()[:16]}"
+    place = CACHE / f"pypi-compiled-{pins.stem}-{hashlib.sha256(told).hexdigest()[:16]}"
     if place.is_dir():
         return place
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,6 @@ def pypi(name: str) -> Path:
             "--no-deps",
             "--require-hashes",
             "--only-binary=:all:",
-            "--no-compile",
         ]
         argv = [
             sys.executable,
