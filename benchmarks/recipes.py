@@ -23,10 +23,7 @@ def rows() -> Iterator[Row]:
     from recipe_swarm import recipe_swarm
 
     found = []
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as text,
-        recipe_swarm(Path(text) / "docker") as engine,
-    ):
+    with tempfile.TemporaryDirectory(prefix="bench-") as text, recipe_swarm(Path(text)) as engine:
         for number in range(_RUNS):
             bench = Bench(engine, Path(text) / f"run-{number}")
             bench.set_up()
