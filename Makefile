@@ -26,13 +26,13 @@ SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
+.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd bench-recipes soak \
   mutation mutation-sample coverage-properties \
-  check-nix test-docker test-recipes test-recipes-way agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
+  check-nix test-docker test-recipes test-recipes-way test-recipes-way-thorough agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
 
 setup-spinup:
 	@$(PYTHON) tools/setup.py spinup
@@ -60,15 +60,23 @@ test-docker: setup-dev ## Test the reconcilers and agents in containers on a rea
 	@$(PYTHON) tools/setup.py docker recipes
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough and not forge" tests/integration
 
-test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm (root; Debian)
+test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm and forge (root; Debian)
+	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/setup.py docker recipes
 	@$(PYTHON) tools/recipe_programs.py
-	AGENCY_REQUIRE_DOCKER=1 pytest tests/integration/recipes tests/unit/recipes
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest $(WORKERS) --durations 25 \
+	  tests/integration/recipes tests/unit/recipes
 
 test-recipes-way: setup-dev ## Test recipe CI from a comment on a real forge to its verdict (root; Debian)
 	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/setup.py docker recipes
-	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest -m "docker and forge" tests/integration/recipes
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest -m "docker and forge and not thorough" tests/integration/recipes
+
+test-recipes-way-thorough: setup-dev ## The same for the five further kinds of recipes (root; Debian)
+	@$(PYTHON) tools/gitea.py
+	@$(PYTHON) tools/setup.py docker recipes
+	@$(PYTHON) tools/recipe_programs.py
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest -m "docker and forge and thorough" tests/integration/recipes
 
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
 	@$(PYTHON) tools/gitea.py
@@ -148,6 +156,12 @@ bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 bench-crowd: setup-dev ## Measure fifty agents in one local agency (10 GB of memory; minutes)
 	@mkdir -p artifacts
 	@python -m benchmarks --slack $(SLACK) --output artifacts/bench-crowd.jsonl crowd
+
+bench-recipes: setup-dev ## Measure the harness's own part of a recipe's run (root; Debian)
+	@mkdir -p artifacts
+	@$(PYTHON) tools/setup.py docker recipes
+	@PYTHONPATH=tests/support AGENCY_REQUIRE_DOCKER=1 python -m benchmarks --slack $(SLACK) \
+	  --output artifacts/bench-recipes.jsonl recipes
 
 soak: setup-dev ## Soak with SQLite and PostgreSQL: parts ended at random, every answer judged (an hour)
 	@mkdir -p artifacts

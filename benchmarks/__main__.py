@@ -20,6 +20,7 @@ from benchmarks import (
     models,
     nix,
     operations,
+    recipes,
     spinup,
     startup,
     sustained,
@@ -43,9 +44,10 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "crowd": crowd.rows,
     "nix": nix.rows,
     "guest": guest.rows,
+    "recipes": recipes.rows,
 }
 # These take minutes and a machine of their own, and are measured when named.
-WHEN_NAMED = ("guest", "crowd")
+WHEN_NAMED = ("guest", "crowd", "recipes")
 
 
 @click.command()

@@ -7,7 +7,8 @@ secrets, removes volumes, and backs up with restic by the labels of the recipe. 
 is that the real abra takes the same words.
 
 Files beside this program change what it does: `override.yml` is one more compose file of every
-deployment (this kernel has no IPVS), `fault` is the name of a fault, `fault.at` the command of it.
+deployment (this kernel has no IPVS), `override.RECIPE.yml` one of a recipe's, `fault` is the name
+of a fault, `fault.at` the command of it.
 """
 
 from __future__ import annotations
@@ -103,13 +104,13 @@ def deploy(app: App, version: str | None, flags: dict[str, str]) -> None:
         raise FatalError("locally unstaged changes")
     exported = dict(re.findall(r"(?m)^export (\w+)=(\S+)$", (app.recipe / "abra.sh").read_text()))
     files = [app.recipe / name for name in app.values.get("COMPOSE_FILE", "compose.yml").split(":")]
-    if (HERE / "override.yml").exists():
-        files.append(HERE / "override.yml")
+    overrides = (HERE / f"override.{app.recipe.name}.yml", HERE / "override.yml")
+    files += [one for one in overrides if one.exists()][:1]
     words = ("stack", "deploy", "--resolve-image=never", "--prune")
     arguments = [f"--compose-file={file}" for file in files]
     values = {**exported, **app.values, "STACK_NAME": app.stack}
     sys.stdout.write(docker(*words, *arguments, app.stack, **values))
-    converge(app, 30)
+    converge(app, float(app.labels().get(f"coop-cloud.{app.stack}.timeout", "30")))
 
 
 def converge(app: App, seconds: float) -> None:

@@ -45,20 +45,58 @@ class Ended:
         return next(one for one in self.report["stages"] if one["name"] == name)
 
 
-def override(name: str, port: int = PORT) -> str:
+def override(name: str, port: int | None = PORT) -> str:
     """One more compose file for a kernel without IPVS, which the test host's is.
 
-    It has no virtual addresses, and no ports but those of the task's host.
+    It has no virtual addresses, and no ports but those of the task's host. Without a port the app
+    is behind the proxy alone, as it must be where there are two.
     """
     parts = [
         yaml.safe_load(one.read_text()) for one in (RECIPES / name / "recipe").glob("compose*")
     ]
     services = {service for part in parts for service in part.get("services", {})}
-    found = _PORT.search((RECIPES / name / "recipe" / "compose.yml").read_text())
-    assert found is not None
     extra: dict[str, Any] = {one: {"deploy": {"endpoint_mode": "dnsrr"}} for one in services}
-    extra["app"]["ports"] = [{"target": int(found[1]), "published": port, "mode": "host"}]
+    if port is not None:
+        found = _PORT.search((RECIPES / name / "recipe" / "compose.yml").read_text())
+        assert found is not None
+        extra["app"]["ports"] = [{"target": int(found[1]), "published": port, "mode": "host"}]
     return yaml.safe_dump({"version": "3.8", "services": extra})
+
+
+def stand_in(directory: Path, overrides: dict[str, str]) -> None:
+    """Put the stand-in of abra there, with an override for a recipe, or for all (an empty name)."""
+    directory.mkdir(parents=True)
+    abra = directory / "abra"
+    shutil.copy(RECIPES / "abra_stand_in.py", abra)
+    abra.chmod(0o755)
+    for name, text in overrides.items():
+        (directory / f"override{name and '.'}{name}.yml").write_text(text)
+
+
+def environment_at(engine: Engine, place: Path) -> dict[str, str]:
+    """Make the environment of a program with its home and the stand-in of abra below a place."""
+    return {
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(place),
+        "XDG_STATE_HOME": str(place / "state"),
+        "DOCKER_HOST": engine.url,
+        "COLUMNS": "80",
+    }
+
+
+def on_swarm(engine: Engine) -> list[str]:
+    """List what is on the swarm, but for what every swarm has and the tests' witnesses."""
+    kinds = ("service", "volume", "secret", "config", "network")
+    listed = {one: engine.cli(one, "ls", "--format", "{{.Name}}").split() for one in kinds}
+    listed["container"] = engine.cli("ps", "-a", "--format", "{{.Names}}").split()
+    known = ("ingress", "docker_gwbridge", "proxy", "host", "none", "bridge")
+    others = ("witness", f"{STACK}_")  # of nobody's run: the witnesses, and the proxy
+    return [
+        f"{kind} {name}"
+        for kind, names in listed.items()
+        for name in names
+        if name not in known and not name.startswith(others)
+    ]
 
 
 @dataclass
@@ -89,11 +127,11 @@ class Bench:
         return self.place / "artifacts"
 
     def set_up(self) -> None:
-        (self.place / "bin").mkdir(parents=True)
-        abra = self.place / "bin" / "abra"
-        shutil.copy(RECIPES / "abra_stand_in.py", abra)
-        abra.chmod(0o755)
-        (self.place / "bin" / "override.yml").write_text(override(self.name))
+        stand_in(self.place / "bin", {"": override(self.name)})
+        self.make_repository()
+
+    def make_repository(self) -> None:
+        """Make the recipe's repository: as published, and the next version."""
         source = RECIPES / self.name
         shutil.copytree(source / "recipe", self.recipe, copy_function=shutil.copy)
         self.git("init", "-q", "-b", "main")
@@ -131,13 +169,7 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            "PATH": f"{self.place / 'bin'}:{os.environ['PATH']}",
-            "HOME": str(self.place),
-            "XDG_STATE_HOME": str(self.place / "state"),
-            "DOCKER_HOST": self.engine.url,
-            "COLUMNS": "80",
-        }
+        return environment_at(self.engine, self.place)
 
     def argv(self, *words: str, source: str | None = None) -> list[str]:
         # The engine has a network of its own, and so the app's address is there.
@@ -201,23 +233,7 @@ class Bench:
 
     def on_swarm(self) -> list[str]:
         """All that is on the swarm, but for what every swarm has and the tests' witnesses."""
-        found = [f"service {n}" for n in self._names("service", "ls")]
-        found += [f"volume {n}" for n in self._names("volume", "ls")]
-        found += [f"secret {n}" for n in self._names("secret", "ls")]
-        found += [f"config {n}" for n in self._names("config", "ls")]
-        found += [f"network {n}" for n in self._names("network", "ls")]
-        containers = self.engine.cli("ps", "-a", "--format", "{{.Names}}").split()
-        found += [f"container {n}" for n in containers]
-        known = ("ingress", "docker_gwbridge", "proxy", "host", "none", "bridge")
-        others = ("witness", f"{STACK}_")  # of nobody's run: the witnesses, and the proxy
-        return [
-            one
-            for one in found
-            if one.split()[1] not in known and not one.split()[1].startswith(others)
-        ]
-
-    def _names(self, *words: str) -> list[str]:
-        return self.engine.cli(*words, "--format", "{{.Name}}").split()
+        return on_swarm(self.engine)
 
     def logs(self) -> str:
         """The end of every log of the runs, for who reads why one failed."""

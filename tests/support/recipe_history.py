@@ -160,10 +160,12 @@ class History:
     async def start(self, recipe: str = "wiki", **changes: Any) -> Run:
         """Queue a run and start it; nothing else may be queued."""
         added = await self.add(recipe, **changes)
-        taken = await self.runs.take(1000, "builtin")
+        taken = await self.runs.take(1000)
         assert taken is not None
         assert taken.id == added.id, "another one was queued before"
-        return taken
+        begun = await self.runs.begin(taken.id, "builtin")
+        assert begun is not None
+        return begun
 
     async def end(
         self, run: str, state: RunState = RunState.PASSED, reason: str = "", result: Any = None

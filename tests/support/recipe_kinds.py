@@ -34,10 +34,13 @@ def _lacking(reason: str) -> None:
 
 
 def pypi(name: str) -> Path:
-    """Packages of a list of pins, unpacked into the cache once."""
+    """Packages of a list of pins, unpacked and compiled into the cache once.
+
+    Without the compiled files each start of a container would compile them again.
+    """
     pins = RECIPES / name
     told = pins.read_bytes() + sys.version.encode()
-    place = CACHE / f"pypi-{pins.stem}-{hashlib.sha256(told).hexdigest()[:16]}"
+    place = CACHE / f"pypi-compiled-{pins.stem}-{hashlib.sha256(told).hexdigest()[:16]}"
     if place.is_dir():
         return place
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,6 @@ def pypi(name: str) -> Path:
             "--no-deps",
             "--require-hashes",
             "--only-binary=:all:",
-            "--no-compile",
         ]
         argv = [
             sys.executable,
@@ -137,6 +139,15 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "agency-test/versitygw:1.8": lambda: built(S3_BUILD, "data"),
     "agency-test/oauth2-proxy:7.15": lambda: built(PROXY_BUILD),
     "agency-test/canaille:0.3": lambda: _with_python("single-sign-on/images/canaille.txt"),
+}
+
+
+# The recipes of further kinds, and the images that each needs beside nginx.
+KINDS = {
+    "records": ("agency-test/kinto:26.5", "agency-test/postgres:15"),
+    "task-queue": ("agency-test/celery:5.7", "agency-test/redis:7"),
+    "object-store": ("agency-test/versitygw:1.8",),
+    "single-sign-on": ("agency-test/canaille:0.3", "agency-test/oauth2-proxy:7.15"),
 }
 
 

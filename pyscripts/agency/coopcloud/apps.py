@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +42,8 @@ class Log(Protocol):
 class AbraHome:
     """abra with the state directory `place`, for the app at `domain`.
 
-    `marker` is put into the environment of abra and its children (`agency.children`).
+    `marker` is put into the environment of abra and its children (`agency.children`). `timed` is
+    entered while abra runs.
     """
 
     program: str
@@ -50,6 +52,7 @@ class AbraHome:
     docker_url: str | None
     marker: Mapping[str, str]
     timeout_s: float
+    timed: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def environment_file(self) -> Path:
@@ -71,11 +74,12 @@ class AbraHome:
         Raises:
             ProgramError: it does not say one.
         """
-        said = run_program(
-            [self.program, "--version"],
-            timeout=_QUICK_S,
-            env=abra_environment(self.place, self.docker_url),
-        )
+        with self.timed():
+            said = run_program(
+                [self.program, "--version"],
+                timeout=_QUICK_S,
+                env=abra_environment(self.place, self.docker_url),
+            )
         return said.decode(errors="replace").strip()[:200]
 
     def new(self, recipe: str, log: Log) -> None:
@@ -151,14 +155,15 @@ class AbraHome:
         # Some commands of abra refuse to run without a terminal.
         prefix = (sys.executable, "-m", "agency.coopcloud.on_terminal") if terminal else ()
         try:
-            finished = run_to_end(
-                [*prefix, self.program, *words],
-                timeout=timeout_s,
-                env={**abra_environment(self.place, self.docker_url), **self.marker},
-                cwd=self.place,
-                bounds=_BOUNDS,
-                sink=None if quiet else log.write,
-            )
+            with self.timed():
+                finished = run_to_end(
+                    [*prefix, self.program, *words],
+                    timeout=timeout_s,
+                    env={**abra_environment(self.place, self.docker_url), **self.marker},
+                    cwd=self.place,
+                    bounds=_BOUNDS,
+                    sink=None if quiet else log.write,
+                )
         except ProgramError as error:
             log.write(b"" if quiet else error.stderr)
             raise AbraError(

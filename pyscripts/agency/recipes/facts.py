@@ -110,6 +110,18 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Wall time of a run in child processes, and in waits for the swarm and the app."""
+
+    programs_s: float
+    waits_s: float
+
+    def as_dict(self) -> Mapping[str, float]:
+        """Describe them as JSON."""
+        return {"programs_s": round(self.programs_s, 2), "waits_s": round(self.waits_s, 2)}
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All facts of a run."""
 
@@ -117,6 +129,7 @@ class Facts:
     usage: Usage | None = None
     overlay: Overlay | None = None
     deadline: Deadline | None = None
+    times: Times | None = None
 
     def as_dict(self) -> Mapping[str, object]:
         """Describe them as keys of the run's JSON."""
@@ -125,6 +138,7 @@ class Facts:
             "usage": self.usage.as_dict() if self.usage else None,
             "overlay": self.overlay.as_dict() if self.overlay else None,
             "deadline": self.deadline.as_dict() if self.deadline else None,
+            "times": self.times.as_dict() if self.times else None,
         }
 
     def rows(self) -> Sequence[tuple[str, list[str]]]:

@@ -74,7 +74,7 @@ async def test_from_a_comment_to_the_outcome(people, bridge):
     reactions = people.gitea.call("GET", f"/repos/{project}/issues/comments/{said}/reactions")
     assert [one["content"] for one in reactions] == ["eyes"]
     async with open_runs(bridge.state, Clock()) as runs:
-        assert (await runs.take(1, "builtin")).id == run["id"]
+        assert (await runs.take(1)).id == run["id"]
         await bridge.soon(lambda: "is running" in people.answers(project, number)[2], "running")
         stages = [{"name": "install", "outcome": "fail", "seconds": 3, "reason": "@ada broke"}]
         result = json.dumps({"stages": stages})

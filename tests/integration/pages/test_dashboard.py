@@ -116,7 +116,7 @@ async def test_a_log_is_live_and_the_page_renews_itself(seen: Any, pages: dict[s
 
 async def test_without_scripts_the_page_reloads_and_shows_the_same(seen: Any, pages: Any) -> None:
     past = seen.past
-    await past.runs.take(10, "builtin")
+    await past.runs.take(10)
     run = (await past.runs.of_recipe("blog"))[0].id
     past.log(run, "install", "first\n")
     await seen.page.set(scripts=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
-from docker_engine import Engine, private_engine
+import running_gitea
+from docker_engine import Engine
+from network_of import network_of
 from recipe_bench import Bench
-from recipe_images import make_nginx_image, make_traefik_image
-from recipe_proxy import start_proxy
+from recipe_swarm import recipe_swarm
+from running_gitea import Gitea
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,16 +24,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with private_engine(tmp_path_factory.mktemp("docker")) as engine:
-        make_nginx_image(engine)
-        engine.cli("swarm", "init", "--advertise-addr", "127.0.0.1")
-        engine.cli("network", "create", "--driver", "overlay", "--attachable", "proxy")
-        # Things of others, which no run may touch.
-        engine.cli("volume", "create", "witness")
-        engine.cli("secret", "create", "witness", "-", stdin=b"not of a run")
-        make_traefik_image(engine)
-        start_proxy(engine)
+    with recipe_swarm(tmp_path_factory.mktemp("docker")) as engine:
         yield engine
+
+
+@pytest.fixture(scope="module")
+def gitea(swarm: Engine) -> Iterator[Gitea]:
+    """A real Gitea in the network of the swarm, for the tests of a module."""
+    if not running_gitea.PROGRAM.exists():
+        if os.environ.get("AGENCY_REQUIRE_FORGE"):
+            pytest.fail("Gitea is not built: python tools/gitea.py")
+        pytest.skip("Gitea is not built: make test-recipes-way builds it")
+    with ExitStack() as stack:
+        with network_of(swarm.pid):
+            made = stack.enter_context(running_gitea.running())
+        yield made
 
 
 @pytest.fixture

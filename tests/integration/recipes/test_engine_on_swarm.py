@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from recipe_server import config_of, ended, ordered, put, read, wait
+from recipe_queue import config_of, ended, ordered, put, read, wait
 
 
 @pytest.mark.thorough  # the other one shows it too, after a kill

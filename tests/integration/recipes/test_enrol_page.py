@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from page_walk import Page, Shell, parts
-from recipe_bench import RECIPES, override
+from recipe_bench import override, stand_in
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "enroll-recipe.md"
@@ -18,14 +17,10 @@ PAGE = ROOT / "docs" / "enroll-recipe.md"
 def shell(swarm, tmp_path):
     """The shell of somebody with a clone of the project beside them, and what runs recipes."""
     here = tmp_path / "here"
-    (tmp_path / "bin").mkdir()
     (tmp_path / "home").mkdir()
     here.mkdir()
     (tmp_path / "agency").symlink_to(ROOT)
-    abra = tmp_path / "bin" / "abra"
-    shutil.copy(RECIPES / "abra_stand_in.py", abra)
-    abra.chmod(0o755)
-    (tmp_path / "bin" / "override.yml").write_text(override("static-site", port=80))
+    stand_in(tmp_path / "bin", {"": override("static-site", port=80)})
     places = (tmp_path / "bin", ROOT / ".venv/bin", ROOT / ".tools/bin", os.environ["PATH"])
     environment = {
         "PATH": ":".join(map(str, places)),

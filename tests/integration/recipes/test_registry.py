@@ -5,8 +5,8 @@ import json
 
 import pytest
 from recipe_images import NGINX
+from recipe_queue import config_of, ended, ordered, put, read, wait
 from recipe_registry import log_in, publish, registry
-from recipe_server import config_of, ended, ordered, put, read, wait
 
 pytestmark = pytest.mark.thorough
 PASSWORD = "let-me-pull-2871"

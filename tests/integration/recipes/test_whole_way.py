@@ -5,50 +5,31 @@ abra is the stand-in of tests/recipes/abra_stand_in.py, and each run's result sa
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-import running_gitea
 from docker_engine import Engine
 from network_of import network_of
 from recipe_agency import STRANGER, RecipeAgency, recipe_agency
 from recipe_bench import Bench
+from running_gitea import Gitea
 
 from agency.recipes.outcome import STAGES
 
 pytestmark = [pytest.mark.forge, pytest.mark.timeout(900)]
 OBSERVABILITY = Path(__file__).parents[3] / "modules/observability"
-TAKEN_S = 60  # from a comment to its run, the promise of docs/recipes-server.md
 
 
 @pytest.fixture
-def agency(swarm: Engine, bench: Bench, tmp_path) -> Iterator[RecipeAgency]:
-    if not running_gitea.PROGRAM.exists():
-        if os.environ.get("AGENCY_REQUIRE_FORGE"):
-            pytest.fail("Gitea is not built: python tools/gitea.py")
-        pytest.skip("Gitea is not built: make test-recipes-way builds it")
+def agency(swarm: Engine, gitea: Gitea, bench: Bench, tmp_path: Path) -> Iterator[RecipeAgency]:
     place = tmp_path / "agency"
     place.mkdir()
     # The swarm has a network of its own, and so have all who talk to its apps.
-    with (
-        network_of(swarm.pid),
-        running_gitea.running() as gitea,
-        recipe_agency(bench, gitea, place) as made,
-    ):
+    with network_of(swarm.pid), recipe_agency(gitea, place, [bench]) as made:
         yield made
-
-
-def run_of(agency: RecipeAgency, number: int) -> str:
-    """Return the run that the bot's answer links to."""
-    link = re.compile(r"https://ci\.example\.org/runs/(r[0-9a-z]{8})")
-    found = agency.within(
-        lambda: link.search("\n".join(agency.told(number))), "answer with a link", TAKEN_S
-    )
-    return str(found[1])
 
 
 def asked_metrics() -> set[str]:
@@ -67,44 +48,36 @@ def shown_metrics(agency: RecipeAgency) -> set[str]:
     return set(re.findall(r"^agency_[a-z_]+", "\n".join(pages), flags=re.MULTILINE))
 
 
-def ended(agency: RecipeAgency, commit: str) -> str:
-    return str(
-        agency.within(
-            lambda: state if (state := agency.status(commit)) in ("success", "failure") else "",
-            "verdict",
-        )
-    )
-
-
 def test_a_maintainer_breaks_a_recipe_sees_why_and_mends_it(agency: RecipeAgency) -> None:
-    bench = agency.bench
+    site = agency.repositories["static-site"]
+    bench = site.bench
     good = bench.git("rev-parse", "HEAD")
     bench.edit("nginx.conf", "listen", "lissen")
     bench.edit("abra.sh", "NGINX_CONF_VERSION=v2", "NGINX_CONF_VERSION=v3")
     bench.commit("a slip of the pen")
-    number = agency.open_request("better")
+    number = site.open_request("better")
     broken = bench.git("rev-parse", "HEAD")
 
-    agency.say(number, "!testme install", STRANGER)
-    agency.say(number, "!testmexyz")
-    agency.say(number, "!testme install")
-    first = run_of(agency, number)
-    assert ended(agency, broken) == "failure"
+    site.say(number, "!testme install", STRANGER)
+    site.say(number, "!testmexyz")
+    site.say(number, "!testme install")
+    first = site.run_of(number)
+    assert site.ended(broken) == "failure"
     agency.within(
-        lambda: [one for one in agency.told(number) if first in one and "failed" in one],
+        lambda: [one for one in site.told(number) if first in one and "failed" in one],
         "outcome in the comment",
     )
-    assert [one for one in agency.told(number) if "Only members" in one], "the stranger is told"
+    assert [one for one in site.told(number) if "Only members" in one], "the stranger is told"
     page = agency.page(f"/runs/{first}").text
     assert "lissen" in page, "the line of the log that says why"
     assert agency.page(f"/runs/{first}.json").json()["state"] == "failed"
 
     bench.git("reset", "-q", "--hard", good)  # the request's branch begins anew
     bench.git("commit", "-q", "--allow-empty", "-m", "mend it")
-    mended = agency.push("better")
-    agency.say(number, "!testme")
-    assert ended(agency, mended) == "success"
-    assert agency.status(broken) == "failure", "each commit has its own verdict"
+    mended = site.push("better")
+    site.say(number, "!testme")
+    assert site.ended(mended) == "success"
+    assert site.status(broken) == "failure", "each commit has its own verdict"
     second = agency.page("/recipes/static-site.json").json()
     (newest, oldest) = [one["run"] for one in second["runs"]]
     assert oldest == first, "one run for each of two orders, none for the rest"

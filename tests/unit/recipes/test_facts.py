@@ -1,8 +1,11 @@
 """Facts of a run: what was deployed and used, in its JSON and in its table."""
 
+from contextlib import suppress
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency.clock import Clock
 from agency.recipes.facts import (
     Deadline,
     DeployedImage,
@@ -12,6 +15,7 @@ from agency.recipes.facts import (
     ServiceUsage,
     Usage,
 )
+from agency.recipes.observe.timesheet import Timesheet
 from agency.recipes.observe.usage import Ledger, Look, read_stats
 from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown
 from agency.recipes.run.report import Report
@@ -56,7 +60,22 @@ def test_the_table_with_all_facts_fits_80_columns_and_the_json_is_bounded(facts)
 def test_a_run_without_facts_has_their_keys():
     told = report(Facts()).as_dict()
     assert told["images"] == told["screenshots"] == []
-    assert told["usage"] is told["overlay"] is told["deadline"] is None
+    assert told["usage"] is told["overlay"] is told["deadline"] is told["times"] is None
+
+
+def test_a_timesheet_counts_what_is_nested_once_and_ends_with_a_fault():
+    now = [0.0]
+    sheet = Timesheet(Clock(steady=lambda: now[0]))
+    now[0] = 5.0  # the harness's own
+    with sheet.waiting():
+        now[0] = 6.0
+        with sheet.program():
+            now[0] = 8.0
+    with suppress(KeyboardInterrupt), sheet.program():
+        now[0] = 8.5
+        raise KeyboardInterrupt
+    now[0] = 20.0
+    assert sheet.times().as_dict() == {"programs_s": 0.5, "waits_s": 3.0}
 
 
 def test_screenshots_are_listed_with_their_stage_and_test():

@@ -1,8 +1,8 @@
 """Runner: moves runs from the record to the engine, and their ends back.
 
-take ─▶ start ─▶ place_at ─▶ state, each second ─┬─▶ over ─▶ clean, judge ─▶ end
-  ▲                             │ stop or time   └─▶ lost ─▶ clean ─▶ its result, or requeue
-  └── adopt, at start           └─▶ cancel, then wait for its teardown
+take ─▶ begin ─▶ start ─▶ place_at ─▶ state, each second ─┬─▶ over ─▶ clean, judge ─▶ end
+  ▲                          │ stop or time               └─▶ lost ─▶ clean ─▶ result, or requeue
+  └── adopt, at start        └─▶ cancel, then wait for its teardown
 
 Each arrow may be the last thing that this program does: `adopt` finds every run that the record
 calls running, and goes on from what the engine and the disk know of it. A slot is free when the
@@ -134,7 +134,7 @@ class Runner:
     async def _fill(self) -> None:
         """Take queued runs while there are slots."""
         while len(self._watched) < self._bounds.capacity:
-            run = await self._runs.take(self._bounds.capacity, self._engine.name)
+            run = await self._runs.take(self._bounds.capacity)
             if run is None:
                 return
             self._watched[run.id] = _Watched(run.id, self._deadline(run))
@@ -188,7 +188,8 @@ class Runner:
 
     async def _begin(self, watched: _Watched, run: Run) -> None:
         """Find the build of a run, or start one."""
-        watched.build = await self._engine.find(run)
+        if run.engine:  # else no engine was asked for one, and what it has is of an earlier start
+            watched.build = await self._engine.find(run)
         if watched.build is None and watched.adopted and watched.starts == 0:
             await self._hand_back(watched, blame=True)
         elif watched.build is None and watched.ending is not None:
@@ -199,9 +200,12 @@ class Runner:
             await self._place(watched, watched.build)
 
     async def _start(self, watched: _Watched, run: Run) -> None:
+        begun = run if run.engine else await self._runs.begin(run.id, self._engine.name)
+        if begun is None:
+            return
         watched.starts += 1
         try:
-            watched.build = await self._engine.start(run)
+            watched.build = await self._engine.start(begun)
         except AgencyError as error:
             if watched.starts < STARTS and not isinstance(error, EngineRefusedError):
                 raise

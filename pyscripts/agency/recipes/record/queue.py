@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, case, exists, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.recipes.record.run import Added, Order, Run, RunState
 from agency.recipes.record.tables import runs
 
-MAX_ATTEMPTS = 3  # starts of one run; more of them die with whatever kills its engine
+MAX_ATTEMPTS = 3  # starts of one run; the last is without others, which may have killed its engine
 _MAX_REASON = 2000
 
 
@@ -51,12 +51,18 @@ def add(connection: Connection, order: Order, run: str, now_ts: int) -> Added:
     return Added(one(connection, run), True, tuple(each for each in replaced if each is not None))
 
 
-def take(connection: Connection, capacity: int, engine: str, now_ts: int) -> Run | None:
-    """Start the oldest queued run whose pull request has none running; None if there is no slot."""
-    running = connection.execute(
-        select(func.count()).select_from(runs).where(runs.c.state == RunState.RUNNING)
-    ).scalar_one()
-    if running >= capacity:
+def take(connection: Connection, capacity: int, now_ts: int) -> Run | None:
+    """Give a slot to the oldest queued run whose pull request has none; None if none is free.
+
+    A run whose engine was killed in all its starts but the last has the machine to itself: what
+    killed the engine may have been another run beside it.
+    """
+    running = (
+        connection.execute(select(_starts()).where(runs.c.state == RunState.RUNNING))
+        .scalars()
+        .all()
+    )
+    if len(running) >= capacity or MAX_ATTEMPTS in running:
         return None
     other = runs.alias()
     busy = exists().where(
@@ -65,24 +71,34 @@ def take(connection: Connection, capacity: int, engine: str, now_ts: int) -> Run
         other.c.pull_request == runs.c.pull_request,
     )
     found = connection.execute(
-        select(runs.c.id)
+        select(runs.c.id, runs.c.attempts + 1)
         .where(runs.c.state == RunState.QUEUED, ~busy)
         .order_by(runs.c.sequence)
         .limit(1)
-    ).scalar()
-    if found is None:
+    ).one_or_none()
+    if found is None or (running and found[1] >= MAX_ATTEMPTS):
         return None
     connection.execute(
         update(runs)
-        .where(runs.c.id == found)
-        .values(
-            state=RunState.RUNNING,
-            started_ts=now_ts,
-            engine=engine,
-            attempts=runs.c.attempts + 1,
-        )
+        .where(runs.c.id == found[0])
+        .values(state=RunState.RUNNING, started_ts=now_ts, engine="")
     )
-    return one(connection, found)
+    return one(connection, found[0])
+
+
+def _starts() -> ColumnElement[int]:
+    """Count the starts of a run with the present one, also while no engine has it yet."""
+    return runs.c.attempts + case((runs.c.engine == "", 1), else_=0)
+
+
+def begin(connection: Connection, run: str, engine: str) -> Run | None:
+    """Count a start, before the engine is asked for it; None if the run does not run."""
+    done = connection.execute(
+        update(runs)
+        .where(runs.c.id == run, runs.c.state == RunState.RUNNING, runs.c.engine == "")
+        .values(engine=engine, attempts=runs.c.attempts + 1)
+    )
+    return one(connection, run) if done.rowcount else None
 
 
 def end(
@@ -112,14 +128,16 @@ def requeue(connection: Connection, run: str, now_ts: int, *, blame: bool = True
     """Queue a run again whose engine was killed, at its old place; None if it does not run.
 
     A run that was asked to stop is cancelled, and one that was started too often ends as an error.
-    Without `blame`, as where the engine was asked to end, this start does not count.
+    Without `blame`, as where the engine was asked to end, this start does not count; nor does a
+    slot that no start followed.
     """
     found = one(connection, run)
     if found.state is not RunState.RUNNING:
         return None
     if found.stop_asked_by is not None:
         return end(connection, run, RunState.CANCELLED, now_ts, f"by {found.stop_asked_by}")
-    if blame and found.attempts >= MAX_ATTEMPTS:
+    begun = found.engine != ""
+    if blame and begun and found.attempts >= MAX_ATTEMPTS:
         reason = f"its engine was killed {found.attempts} times while it ran"
         return end(connection, run, RunState.ERROR, now_ts, reason)
     connection.execute(
@@ -128,9 +146,10 @@ def requeue(connection: Connection, run: str, now_ts: int, *, blame: bool = True
         .values(
             state=RunState.QUEUED,
             started_ts=None,
+            engine="",
             engine_build="",
             engine_url="",
-            attempts=runs.c.attempts - int(not blame),
+            attempts=runs.c.attempts - int(begun and not blame),
         )
     )
     return one(connection, run)

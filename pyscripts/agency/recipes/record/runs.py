@@ -1,6 +1,6 @@
 """The runs of recipe CI in a SQLite file, which several processes open at once.
 
-bridge ── add, ask_to_stop ──▶ ┌──────┐ ◀── take, end, requeue ── engine
+bridge ── add, ask_to_stop ──▶ ┌──────┐ ◀── take, begin, end, requeue ── engine
        ── untold, told ──────▶ │ runs │
 dashboard ── listed           └──────┘
 """
@@ -55,11 +55,13 @@ class Runs:
         """
         return await self._write(partial(queue.add, order=order, run=run, now_ts=self._now()))
 
-    async def take(self, capacity: int, engine: str) -> Run | None:
-        """Start the oldest queued run that may start, while fewer than `capacity` run."""
-        now = self._now()
-        work = partial(queue.take, capacity=capacity, engine=engine, now_ts=now)
-        return await self._write(work)
+    async def take(self, capacity: int) -> Run | None:
+        """Give a slot to the oldest queued run that may start, while fewer than `capacity` run."""
+        return await self._write(partial(queue.take, capacity=capacity, now_ts=self._now()))
+
+    async def begin(self, run: str, engine: str) -> Run | None:
+        """Count a start of a run by an engine, before it; None if it does not run."""
+        return await self._write(partial(queue.begin, run=run, engine=engine))
 
     async def end(
         self, run: str, state: RunState, reason: str = "", result: str | None = None

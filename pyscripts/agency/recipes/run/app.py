@@ -20,6 +20,7 @@ from agency.files import write_atomically
 from agency.recipes.client import AppClient
 from agency.recipes.facts import HEAD, MAX_DEPLOYMENTS, Deployment
 from agency.recipes.journal import Journal
+from agency.recipes.observe.timesheet import Timesheet
 from agency.recipes.outcome import CaseResult
 from agency.recipes.policy import violations
 from agency.recipes.recipe.read import RecipeFiles, read_recipe
@@ -58,6 +59,7 @@ class App:
     own: Path | None
     clock: Clock
     journal: Journal
+    timesheet: Timesheet
     registries: Registries = NO_REGISTRIES
     deployments: list[Deployment] = field(default_factory=list, init=False)
     _created: bool = field(default=False, init=False)
@@ -165,10 +167,12 @@ class App:
 
     def _wait_gone(self, seconds: float, *kinds: str) -> None:
         deadline = self.clock.steady() + seconds
-        while left := self._there(*kinds):
-            if self.clock.steady() >= deadline:
-                raise AgencyError(f"not removed: {', '.join(left)}", where=f"stack {self.stack}")
-            time.sleep(_POLL_S)
+        with self.timesheet.waiting():
+            while left := self._there(*kinds):
+                if self.clock.steady() >= deadline:
+                    told = f"not removed: {', '.join(left)}"
+                    raise AgencyError(told, where=f"stack {self.stack}")
+                time.sleep(_POLL_S)
 
     def _configure(self, recipe: RecipeFiles) -> None:
         """Give the app the `.env` of a version of the recipe, and the secrets that it names."""
@@ -190,8 +194,10 @@ class App:
     def _wait(self) -> None:
         # A stack whose services are not there when abra ends will never have any.
         there = bool(self.swarm.services(self.stack))
-        self.swarm.wait_settled(self.stack, SETTLE_S if there else 0.0)
-        wait_ready(read_readiness(self.tests), self.client, self.clock)
+        wanted = read_readiness(self.tests)
+        with self.timesheet.waiting():
+            self.swarm.wait_settled(self.stack, SETTLE_S if there else 0.0)
+            wait_ready(wanted, self.client, self.clock)
 
     def _deployed(self, version: str) -> None:
         """Record what runs: abra's word and the compose file do not say which image it is."""

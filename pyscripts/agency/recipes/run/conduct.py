@@ -99,6 +99,7 @@ def _conduct(
             usage=meter.usage(),
             overlay=app.head.overlay,
             deadline=Deadline(alarm.seconds, alarm.reached),
+            times=app.timesheet.times(),
         ),
     )
     write_result(report, artifacts)

@@ -12,6 +12,7 @@ from agency.clock import Clock
 from agency.coopcloud import AbraHome, stack_name
 from agency.recipes.client import AppClient, Route
 from agency.recipes.journal import Journal
+from agency.recipes.observe.timesheet import Timesheet
 from agency.recipes.recipe.overlay import read_overlay
 from agency.recipes.recipe.read import read_recipe, recipe_name
 from agency.recipes.registries import NO_REGISTRIES, Registries
@@ -71,13 +72,17 @@ def prepare_app(
         BadInputError: the recipe cannot be fetched or read, or the policy refuses it.
     """
     journal.censor.add(place.registries.secrets())
-    marker = marked_environment(run)
-    abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
+    marker, timesheet = marked_environment(run), Timesheet(place.clock)
+    abra = AbraHome(
+        *(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s),
+        timed=timesheet.program,
+    )
     abra.prepare()
     if wanted.source.token is not None:
         journal.censor.add([wanted.source.token])
     fetched = private.path / "recipe"
-    checkout = fetch(wanted.source, fetched)
+    with timesheet.program():
+        checkout = fetch(wanted.source, fetched)
     name = recipe_name(fetched, wanted.source.name)
     target = abra.recipe(name)
     fetched.rename(target)
@@ -97,13 +102,15 @@ def prepare_app(
         swarm=Swarm(place.docker_url, place.clock),
         client=AppClient(domain, place.route),
         runner=SuiteRunner(
-            run, domain, place.route, private.path, marker, place.suite_s, Album(artifacts)
+            *(run, domain, place.route, private.path, marker, place.suite_s, Album(artifacts)),
+            timed=timesheet.program,
         ),
         sidecar=Sidecar(private.secrets_file, journal.censor),
         tests=tests,
         own=own,
         clock=place.clock,
         journal=journal,
+        timesheet=timesheet,
         registries=place.registries,
     )
 

@@ -26,7 +26,8 @@ def tear_down(app: App, run: str) -> Teardown:
     left = app.swarm.remains(app.stack)
     swept = tuple(f"{one}, left by abra" for one in left)
     if left:
-        left = app.swarm.remove(app.stack, REMOVAL_S)
+        with app.timesheet.waiting():
+            left = app.swarm.remove(app.stack, REMOVAL_S)
     app.sidecar.destroy()
     for line in (*said, *swept):
         app.journal.say(f"# {line}")

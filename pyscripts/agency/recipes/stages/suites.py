@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +64,7 @@ class SuiteRunner:
     """pytest for the app of a run.
 
     `private` is a directory of this run that nobody else reads; the child's HOME is in it.
-    `album` takes the screenshots; without one, none are kept.
+    `album` takes the screenshots; without one, none are kept. `timed` is entered while pytest runs.
     """
 
     run: str
@@ -74,6 +75,7 @@ class SuiteRunner:
     timeout_s: float
     album: Album | None = None
     limits: Limits = DEFAULT_LIMITS
+    timed: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def run_files(
         self, directory: Path, files: Sequence[str], secrets: Mapping[str, str], journal: Journal
@@ -152,25 +154,27 @@ class SuiteRunner:
         pytest = [sys.executable, "-m", "pytest", *options, f"--rootdir={directory}", "-vv"]
         # -vv: otherwise pytest shortens values, and a shortened secret is harder to recognise.
         journal.say(f"$ pytest {' '.join(files)}")
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # What happens to be installed here must not change a recipe's tests.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            VARIABLE: str(context),
+            **self.marker,
+        }
         try:
-            finished = run_to_end(
-                [*suite.prefix, *pytest, *files],
-                timeout=self.timeout_s,
-                env={
-                    "PATH": os.environ.get("PATH", os.defpath),
-                    "HOME": str(home),
-                    "TMPDIR": str(home),
-                    "LANG": "C.UTF-8",
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                    # What happens to be installed here must not change a recipe's tests.
-                    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-                    VARIABLE: str(context),
-                    **self.marker,
-                },
-                cwd=directory,
-                bounds=_BOUNDS,
-                sink=journal.write,
-            )
+            with self.timed():
+                finished = run_to_end(
+                    [*suite.prefix, *pytest, *files],
+                    timeout=self.timeout_s,
+                    env=environment,
+                    cwd=directory,
+                    bounds=_BOUNDS,
+                    sink=journal.write,
+                )
         except ProgramError as error:
             journal.write(error.stderr)
             raise SuiteError(suite.exceeded() or error.message, where=", ".join(files)) from error

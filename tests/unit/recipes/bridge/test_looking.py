@@ -312,7 +312,7 @@ async def test_unknown_stages_are_answered_with_what_is_possible(watched):
 async def test_stop_ends_what_is_queued_and_marks_what_runs(watched):
     watched.forge.say("!testme")
     await watched.look()
-    running = await watched.runs.take(1, "builtin")
+    running = await watched.runs.take(1)
     watched.forge.say("!testme")
     watched.forge.say("!testme stop", EVE)
     await watched.look()

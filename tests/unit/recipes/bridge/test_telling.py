@@ -30,7 +30,7 @@ async def test_a_run_is_told_from_its_order_to_its_end(watched):
     await watched.tell()
     assert (("team/wiki", said, Reaction.SEEN)) in forge.reactions
     assert "is queued" in forge.answers()[0]
-    await watched.runs.take(1, "builtin")
+    await watched.runs.take(1)
     await watched.tell()
     assert "is running" in forge.answers()[0]
     stages = [{"name": "install", "outcome": "pass", "seconds": 9}]
@@ -64,7 +64,7 @@ async def test_a_fault_of_the_forge_is_outlived(watched, call):
     _, run = await ordered(watched)
     if call == "edit_comment":
         await watched.tell()
-        await watched.runs.take(1, "builtin")
+        await watched.runs.take(1)
     watched.forge.fault = lambda called, _: BOOM if called == call else None
     bridge = watched.bridge()
     for _ in range(3):
@@ -140,7 +140,7 @@ async def test_a_forge_that_takes_no_status_is_told_by_comments(watched):
     bridge = watched.bridge()
     _, run = await ordered(watched)
     await watched.tell(bridge)
-    await watched.runs.take(1, "builtin")
+    await watched.runs.take(1)
     await watched.tell(bridge)
     assert "is running" in watched.forge.answers()[0]
     assert watched.forge.calls["set_status"] == 1, "it is not asked again at once"
@@ -160,7 +160,7 @@ async def test_a_comment_that_the_forge_does_not_take_is_given_up(watched, statu
     )
     _, run = await ordered(watched)
     await watched.tell()
-    await watched.runs.take(1, "builtin")
+    await watched.runs.take(1)
     await watched.tell()
     assert watched.forge.answers() == []
     assert (await watched.runs.run(run.id)).told == "running"
@@ -172,8 +172,9 @@ async def test_edits_are_bounded_by_the_changes_of_a_run(watched):
     _, run = await ordered(watched)
     await watched.tell()
     for _ in range(10):
-        if await watched.runs.take(1, "builtin") is None:
+        if await watched.runs.take(1) is None:
             break
+        await watched.runs.begin(run.id, "builtin")
         for _ in range(5):
             await watched.tell()
         await watched.runs.requeue(run.id)

@@ -49,7 +49,7 @@ def fill(place: Path) -> None:
         async with open_runs(place, Clock()) as runs:
             for number in (1, 2, 3):
                 await runs.add(order(number, comment=number), f"r{number:08d}")
-            await runs.take(1, "builtin")
+            await runs.take(1)
             await runs.add(order(4, comment=4), "r00000004")
             await runs.end("r00000004", RunState.PASSED)
 

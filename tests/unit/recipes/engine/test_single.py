@@ -76,7 +76,7 @@ async def started(runs: Runs, config: Path, capsys: pytest.CaptureFixture[str]) 
 async def test_a_place_that_lacks_a_program_is_an_error_and_says_which(
     runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await runs.take(1, "builtin")
+    await runs.take(1)
     assert (await started(runs, config, capsys))[0] == 3
     found = await runs.run(RUN)
     assert found is not None
@@ -102,7 +102,7 @@ async def test_a_run_that_nobody_took_is_refused(
 async def test_a_run_that_is_to_stop_does_not_begin(
     runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await runs.take(1, "gitea-actions")
+    await runs.take(1)
     await runs.stop(RUN, "grace")
     status, said = await started(runs, config, capsys)
     assert status == 1
@@ -113,7 +113,7 @@ async def test_a_run_that_is_to_stop_does_not_begin(
 async def test_a_result_is_written_once(
     runs: Runs, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await runs.take(1, "builtin")
+    await runs.take(1)
     place = tmp_path / "artifacts" / RUN
     place.mkdir(parents=True)
     (place / "result.json").write_text(result_of(RUN, "pass"))

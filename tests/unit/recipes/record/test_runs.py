@@ -57,7 +57,7 @@ async def test_one_comment_is_one_run(runs: Runs) -> None:
 
 async def test_a_newer_commit_replaces_what_is_queued_and_not_what_runs(runs: Runs) -> None:
     await runs.add(ORDER, "r00000001")
-    assert (await runs.take(1, "builtin")).id == "r00000001"
+    assert (await runs.take(1)).id == "r00000001"
     await runs.add(replace(ORDER, comment=101), "r00000002")
     await runs.add(replace(ORDER, comment=102, pull_request=8), "r00000003")
     newer = await runs.add(replace(ORDER, comment=103, commit="b" * 40), "r00000004")
@@ -77,17 +77,17 @@ async def test_capacity_holds_and_a_pull_request_has_one_app(runs: Runs) -> None
     await runs.add(replace(ORDER, comment=101), "r00000002")
     await runs.add(replace(ORDER, comment=102, pull_request=8), "r00000003")
     await runs.add(replace(ORDER, comment=103, pull_request=9), "r00000004")
-    assert (await runs.take(2, "builtin")).id == "r00000001"
-    assert (await runs.take(2, "builtin")).id == "r00000003", "the second is of the same request"
-    assert await runs.take(2, "builtin") is None
+    assert (await runs.take(2)).id == "r00000001"
+    assert (await runs.take(2)).id == "r00000003", "the second is of the same request"
+    assert await runs.take(2) is None
     assert await runs.position("r00000004") == 1
     await runs.end("r00000001", RunState.PASSED)
-    assert (await runs.take(2, "builtin")).id == "r00000002"
+    assert (await runs.take(2)).id == "r00000002"
 
 
 async def test_a_run_ends_once(runs: Runs) -> None:
     await runs.add(ORDER, "r00000001")
-    await runs.take(1, "builtin")
+    await runs.take(1)
     ended = await runs.end("r00000001", RunState.FAILED, "install: no answer", '{"run": 1}')
     assert (ended.state, ended.reason, ended.result) == (
         RunState.FAILED,
@@ -104,19 +104,59 @@ async def test_what_was_killed_is_queued_again_at_its_place_and_not_for_ever(run
     await runs.add(ORDER, "r00000001")
     await runs.add(replace(ORDER, comment=101, pull_request=8), "r00000002")
     for _ in range(MAX_ATTEMPTS - 1):
-        assert (await runs.take(1, "builtin")).id == "r00000001"
+        assert (await runs.take(1)).id == "r00000001"
+        await runs.begin("r00000001", "builtin")
         assert (await runs.requeue("r00000001")).state is RunState.QUEUED
-    await runs.take(1, "builtin")
+    await runs.take(1)
+    await runs.begin("r00000001", "builtin")
     dead = await runs.requeue("r00000001")
     assert dead.state is RunState.ERROR
     assert f"killed {MAX_ATTEMPTS} times" in dead.reason
     assert await runs.requeue("r00000001") is None, "it has ended"
-    assert (await runs.take(1, "builtin")).id == "r00000002"
+    assert (await runs.take(1)).id == "r00000002"
+
+
+async def test_a_slot_that_no_start_followed_is_no_attempt(runs: Runs) -> None:
+    """The control is the test above: with a start in each slot the run ends as an error."""
+    await runs.add(ORDER, "r00000001")
+    for _ in range(MAX_ATTEMPTS * 2):
+        assert (await runs.take(1)).attempts == 0
+        assert (await runs.requeue("r00000001")).state is RunState.QUEUED
+    await runs.take(1)
+    begun = await runs.begin("r00000001", "builtin")
+    assert (begun.attempts, begun.engine) == (1, "builtin")
+    assert await runs.begin("r00000001", "builtin") is None, "a start is counted once"
+    assert (await runs.requeue("r00000001", blame=False)).attempts == 0
+    await runs.take(1)
+    assert (await runs.requeue("r00000001", blame=False)).attempts == 0
+
+
+async def test_the_last_start_of_a_run_is_without_others(runs: Runs) -> None:
+    """What killed the engine may have been the other one: a third start beside it shows nothing."""
+    for number in (1, 2, 3):
+        await runs.add(replace(ORDER, comment=number, pull_request=number), f"r0000000{number}")
+    for _ in range(MAX_ATTEMPTS - 1):
+        for run in ("r00000001", "r00000002"):
+            assert (await runs.take(2)).id == run
+            await runs.begin(run, "builtin")
+        for run in ("r00000001", "r00000002"):
+            await runs.requeue(run)
+    assert (await runs.take(2)).id == "r00000001"
+    assert await runs.take(2) is None, "before its start"
+    await runs.begin("r00000001", "builtin")
+    assert await runs.take(2) is None, "and after it"
+    assert (await runs.requeue("r00000001")).state is RunState.ERROR
+    assert (await runs.take(2)).id == "r00000002"
+    await runs.begin("r00000002", "builtin")
+    await runs.end("r00000002", RunState.PASSED)
+    assert (await runs.take(2)).id == "r00000003"
+    await runs.add(replace(ORDER, comment=4, pull_request=4), "r00000004")
+    assert (await runs.take(2)).id == "r00000004", "two again"
 
 
 async def test_to_stop_cancels_the_queued_and_marks_the_running(runs: Runs) -> None:
     await runs.add(ORDER, "r00000001")
-    await runs.take(1, "builtin")
+    await runs.take(1)
     await runs.add(replace(ORDER, comment=101), "r00000002")
     await runs.add(replace(ORDER, comment=102, pull_request=8), "r00000003")
     stopped = await runs.ask_to_stop("team/wiki", 7, "ada")
@@ -135,7 +175,7 @@ async def test_the_forge_is_behind_until_it_was_told(runs: Runs) -> None:
     assert [each.id for each in await runs.untold()] == ["r00000001"]
     await runs.answered("r00000001", 500, RunState.QUEUED)
     assert await runs.untold() == ()
-    await runs.take(1, "builtin")
+    await runs.take(1)
     (behind,) = await runs.untold()
     assert (behind.answer, behind.told, behind.state) == (500, "queued", RunState.RUNNING)
     await runs.answered("r00000001", None, RunState.RUNNING)
@@ -158,7 +198,7 @@ async def test_many_programs_take_no_run_twice(tmp_path: Path) -> None:
         for number in range(40):
             order = replace(ORDER, comment=number, pull_request=number)
             await (first, second)[number % 2].add(order, f"r000000{number:02}")
-        takers = (each.take(30, "builtin") for each in (first, second) for _ in range(20))
+        takers = (each.take(30) for each in (first, second) for _ in range(20))
         taken = [run.id for run in await asyncio.gather(*takers) if run is not None]
         assert len(taken) == len(set(taken)) == 30
 

@@ -1,4 +1,4 @@
-"""Recipe CI as a server on the bench: configuration, orders on record, and their end."""
+"""Queue of runs for a runner over a bench: orders, the record read back, waits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from agency.recipes.record.run import Order, Run
 from agency.recipes.record.runs import FILE, open_runs
 
 
-def config_of(bench: Bench) -> Path:
-    """The configuration of a server whose instance brings no suites."""
+def config_of(bench: Bench, zone: str = "ci.localhost", **runner: str) -> Path:
+    """Write the configuration of a server whose instance brings no suites."""
     state = bench.place / "server"
     state.mkdir()
     path = bench.place / "recipes.json"
@@ -35,9 +35,9 @@ def config_of(bench: Bench) -> Path:
                 "forge": {"kind": "gitea", "url": "https://git.example.org"},
                 "hosts": {"bridge": "hook.example.org", "dashboard": "ci.example.org"},
                 "ports": {"bridge": 8100, "dashboard": 8101},
-                "wildcard": "*.ci.localhost",
+                "wildcard": f"*.{zone}",
                 "state": str(state),
-                "runner": {"through": f"http://127.0.0.1:{PORT}"},
+                "runner": runner or {"through": f"http://127.0.0.1:{PORT}"},
             }
         )
     )
@@ -45,7 +45,7 @@ def config_of(bench: Bench) -> Path:
 
 
 def ordered(bench: Bench, number: int, **change: Any) -> Order:
-    """An order for the head of the bench's recipe, as a pull request has it."""
+    """Make an order for the head of the bench's recipe, as a pull request has it."""
     commit = bench.git("rev-parse", "HEAD")
     bench.git("update-ref", f"refs/pull/{number}/head", commit)
     found = order(number)
@@ -76,7 +76,7 @@ def read(state: Path, name: str) -> Run:
     return found
 
 
-def wait(bench: Bench, what: Callable[[], object], seconds: float = 150.0) -> None:
+def wait(bench: Bench, what: Callable[[], object], seconds: float = 240.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not what():
@@ -85,7 +85,7 @@ def wait(bench: Bench, what: Callable[[], object], seconds: float = 150.0) -> No
 
 
 def ended(state: Path, *names: str) -> bool:
-    """True once all of them ended."""
+    """Return whether all of them ended."""
     with sqlite3.connect(f"file:{state / FILE}?mode=ro", uri=True) as record:
         states = dict(record.execute("SELECT id, state FROM runs"))
     return all(states[name] not in ("queued", "running") for name in names)
