@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from agency.errors import AgencyError, UsageError
+from agency.errors import AgencyError, PrerequisiteError, UsageError
 from agency.recipes.headers import Headers
 
 MAX_BODY = 16 * 1024 * 1024
@@ -42,6 +42,7 @@ def parse_route(url: str, ca_file: Path | None) -> Route:
 
     Raises:
         UsageError: it is none, or has a path.
+        PrerequisiteError: the file has no certificates.
     """
     parts = urlsplit(url)
     try:
@@ -56,7 +57,20 @@ def parse_route(url: str, ca_file: Path | None) -> Route:
             hint="such as https://127.0.0.1:443",
         )
     default = 443 if parts.scheme == "https" else 80
+    if ca_file is not None:
+        _check(ca_file)
     return Route(parts.scheme, str(parts.hostname), port or default, ca_file)
+
+
+def _check(ca_file: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # also what is no certificate: ssl.SSLError
+        raise PrerequisiteError(
+            f"no certificate can be read: {error.strerror or error}",
+            where=str(ca_file),
+            hint="name the file with the authority that signed the proxy's certificate",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,4 +115,4 @@ def test_long_quotation_is_read_in_linear_time() -> None:
     begun = time.process_time()
     assert message(text, **REPLY).text == text
     assert message(f"{text}\n!agency ping", **REPLY).text == "!agency ping"
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 10  # a read that is not linear takes minutes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agency.clock import Clock
-from agency.errors import BadInputError, UsageError
+from agency.errors import BadInputError, PrerequisiteError, UsageError
 from agency.recipes.client import AppClient, Route, parse_route
 from agency.recipes.headers import Headers
 from agency.recipes.journal import Censor, Journal
@@ -110,6 +110,16 @@ def test_a_demand_is_read_and_a_wrong_one_named(tmp_path):
 def test_a_proxy_is_an_address(url):
     with pytest.raises(UsageError):
         parse_route(url, None)
+
+
+def test_an_authority_that_cannot_be_read_is_told_before_anything_is_deployed(tmp_path):
+    place = tmp_path / "ca.pem"
+    with pytest.raises(PrerequisiteError, match="no certificate can be read: No such file"):
+        parse_route("https://x", place)
+    place.write_text("no certificate")
+    with pytest.raises(PrerequisiteError, match="no certificate can be read") as caught:
+        parse_route("https://x", place)
+    assert (caught.value.where, "authority" in caught.value.hint) == (str(place), True)
 
 
 def test_a_proxy_has_a_port():
