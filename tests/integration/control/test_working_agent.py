@@ -205,7 +205,7 @@ def test_a_task_goes_on_when_its_agent_is_killed_between_two_calls_of_tools(
 ) -> None:
     """All tokens are made anew at the next start: the loop reads them again, and no call twice."""
     if isinstance(agency, ContainedAgency):
-        pytest.skip("the loop of a container ends with it: test_contained_loops")
+        pytest.skip("a task loop is a unit, or started by hand; containers have none")
     loop = TaskLoop(agency.agent, tmp_path)
     loop.wish("issue-team--app-9", "Say one, then two.")
     agency.model.script[:] = [
