@@ -8,7 +8,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from agency.errors import InternalError
 
@@ -90,7 +90,29 @@ def tree(root: Path, name: str = "", *, skip: tuple[str, ...] = ()) -> Iterator[
 
 
 def unpack(packed: bytes, into: Path) -> None:
-    """Unpack an archive of ours into a directory that is made."""
+    """Unpack an archive of ours into a directory that is made.
+
+    Raises:
+        InternalError: it is none of ours: a part lies elsewhere, or is no file, directory or link.
+    """
     into.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        tar.extractall(into, filter="data")
+        for part in tar:
+            _check(part)
+            # Python 3.11 before 3.11.4 has no filters.
+            if hasattr(tarfile, "data_filter"):
+                tar.extract(part, into, filter="data")
+            else:
+                tar.extract(part, into)
+
+
+def _check(part: tarfile.TarInfo) -> None:
+    """Refuse what would leave the directory, whatever the Python at hand refuses."""
+    names = [part.name]
+    if part.issym():
+        names.append(str(PurePosixPath(part.name).parent / part.linkname))
+    elif not (part.isfile() or part.isdir()):
+        raise InternalError("is no file, directory or link", where=part.name)
+    for name in names:
+        if name.startswith("/") or os.path.normpath(name).split("/")[0] == "..":
+            raise InternalError("lies outside of the archive", where=part.name)

@@ -15,6 +15,7 @@ from agency.commandline.streams import (
     flush_output,
     prepare_streams,
     reader_is_gone,
+    settle_errors,
     silence_output,
     unwritable_output,
 )
@@ -34,6 +35,13 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
 
     Set AGENCY_DEBUG=1 to see the traceback of an internal error.
     """
+    try:
+        return _run(command, arguments, prog_name)
+    finally:
+        settle_errors()
+
+
+def _run(command: click.Command, arguments: Sequence[str], prog_name: str) -> int:
     as_json = "--json" in arguments
     try:
         prepare_streams()

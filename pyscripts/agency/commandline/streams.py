@@ -76,6 +76,21 @@ def silence_output() -> None:
     os.close(null)
 
 
+def settle_errors() -> None:
+    """Write what standard error still has; where that fails, keep Python's exit quiet.
+
+    Python would end with status 120 in place of ours.
+    """
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stderr.fileno())
+        os.close(null)
+
+
 def unwritable_output(error: OSError) -> AgencyError | None:
     """Explain an error of writing the answer; None if it comes from elsewhere."""
     # An error of a file names the file.

@@ -136,7 +136,7 @@ def test_a_service_brings_what_it_needs(
     assert load_instance(root).instance.preview == ["mail"]
     said = capsys.readouterr().err
     assert "swarm is on too: ci needs it, as a run deploys" in said
-    assert "ci needs a forge: turn gitlab on too, or set agency.forge.url" in said
+    assert "ci needs a forge: turn gitlab on too, or set forge.url in instance.yaml" in said
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [

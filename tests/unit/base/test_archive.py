@@ -69,8 +69,46 @@ def test_what_is_no_file_is_refused(root: Path, name: str, plain: bool) -> None:
     assert caught.value.where == name
 
 
+@pytest.fixture(params=["filters", "no filters"])
+def python(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pythons with and without tarfile's filters, which came with 3.11.4."""
+    if request.param == "filters" and not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python's tarfile has no filters")
+    if request.param == "no filters":
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+
+
+@pytest.mark.usefixtures("python")
 def test_what_was_packed_is_unpacked(root: Path, tmp_path: Path) -> None:
+    (root / "b" / "link").symlink_to("run")
     unpack(archive(tree(root / "b")), tmp_path / "new" / "place")
     assert (tmp_path / "new" / "place" / "run").read_text() == "#!/bin/sh\n"
-    with pytest.raises(tarfile.OutsideDestinationError):
-        unpack(archive([("../out", File(b""))]), tmp_path / "other")
+    assert (tmp_path / "new" / "place" / "link").readlink() == Path("run")
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("name", ["../out", "/out", "in/../../out"])
+def test_nothing_is_unpacked_elsewhere(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InternalError, match="lies outside of the archive") as caught:
+        unpack(archive([(name, File(b""))]), tmp_path / "a" / "place")
+    assert caught.value.where == name
+    assert not (tmp_path / "a" / "out").exists()
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("target", ["../out", "/etc"])
+def test_no_link_leads_elsewhere(tmp_path: Path, target: str) -> None:
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(InternalError, match="lies outside of the archive"):
+        unpack(archive(tree(tmp_path / "link", "link")), tmp_path / "a" / "place")
+
+
+@pytest.mark.usefixtures("python")
+def test_only_files_directories_and_links_are_unpacked(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        pipe = tarfile.TarInfo("pipe")
+        pipe.type = tarfile.FIFOTYPE
+        tar.addfile(pipe)
+    with pytest.raises(InternalError, match="no file, directory or link"):
+        unpack(packed.getvalue(), tmp_path / "a" / "place")

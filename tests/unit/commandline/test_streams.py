@@ -13,6 +13,8 @@ import pytest
 
 AGENCY = f"{sys.executable} -m agency"
 BAD = "version: 2\n"
+# A user's shell does not set it, and what stays in a buffer fails when Python ends.
+USUAL = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def shell(script: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "XDG_STATE_HOME": str(cwd / "state"), **environ},
+        env={**USUAL, "XDG_STATE_HOME": str(cwd / "state"), **environ},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from vaulting import master_key
 
 from agency.control.runtimes.process import token_file
 from agency.protocols import RedemptionRefusedError, redeem
+from agency.unix_sockets import short_path
 
 REPLY_KEY = "org.agency.reply"
 
@@ -32,6 +34,11 @@ class Agency:
     def start(self) -> None:
         self.control.launch()
         self.wait_for(self.control.accepts, "control plane", 30)
+        self.wait_for(self._takes_commands, "command socket", 30)
+
+    def _takes_commands(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as asking, short_path(socket_of(self.control)) as name:
+            return asking.connect_ex(name) == 0  # a killed one leaves its file
 
     def do(self, *words: str) -> str:
         status, answer = command(socket_of(self.control), *words)
