@@ -1,4 +1,4 @@
-"""What a tool server that was taken over tries, and what comes of it."""
+"""Attempts of a tool server that was taken over, and what comes of them."""
 
 from __future__ import annotations
 

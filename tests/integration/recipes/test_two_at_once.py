@@ -65,12 +65,12 @@ class Held:
         return ended(self.state, run)
 
     def page(self, run: str) -> str:
-        """What the app of a run answers, by its name, at the Traefik of both."""
+        """Ask the app of a run by its name, at the Traefik of both."""
         route = parse_route(f"https://127.0.0.1:{HTTPS_PORT}", ca_file(self.bench.engine))
         return AppClient(domain(run), route).get("/").text
 
     def things(self, run: str) -> set[str]:
-        """What the swarm has of a run, with the ids of its containers."""
+        """Return what the swarm has of a run, with the ids of its containers."""
         stack = domain(run).replace(".", "_")[:45]
         label = f"label=com.docker.stack.namespace={stack}"
         containers = self.bench.engine.cli("ps", "-q", "--no-trunc", "--filter", label).split()

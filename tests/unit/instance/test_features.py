@@ -1,4 +1,4 @@
-"""What an instance says of an agent on a host: read, refused where wrong, its secrets known."""
+"""Features of agents in instance.yaml: read, refused where wrong, their secrets known."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from agency.instance.fields.letters import not_this
+from agency.instance.fields.letters import holds_password, not_this
 from agency.instance.fields.values import Repository
 from agency.settings import Written
 
@@ -42,7 +42,7 @@ def _origin(text: str) -> str:
 
 
 def _remote(text: str) -> str:
-    if re.search(r"://[^/@]*:[^/@]*@", text):  # never the text: it holds a secret
+    if holds_password(text):  # never the text
         raise ValueError("holds a password; leave it out")
     if not _REMOTE.fullmatch(text):
         wanted = "must be a remote such as https://git.example.org/team/notes.git"

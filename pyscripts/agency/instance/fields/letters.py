@@ -1,10 +1,17 @@
-"""Characters that a person does not see, or takes for others, named in a message."""
+"""Text that people wrote, for a message: characters they do not see, and what must not be shown."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 MAX_SHOWN = 60
+_WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+
+
+def holds_password(url: str) -> bool:
+    """Return whether a URL names a password; then its text is a secret, and never shown."""
+    return _WITH_PASSWORD.search(url) is not None
 
 
 def odd_letter(text: str) -> str:

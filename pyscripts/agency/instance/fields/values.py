@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from agency import naming
-from agency.instance.fields.letters import not_this, odd_letter
+from agency.instance.fields.letters import holds_password, not_this, odd_letter
 from agency.secrets import names
 from agency.unwritten import FEATURES
 
@@ -152,7 +152,7 @@ def _smarthost(text: str) -> str:
 
 
 def _backup_place(text: str) -> str:
-    if re.search(r"://[^/@]*:[^/@]*@", text):  # never the text: it holds a secret
+    if holds_password(text):  # never the text
         raise ValueError(
             "holds a password; leave it out, and put it in with "
             f"`agency secrets set {names.BACKUP_CREDENTIALS}`"

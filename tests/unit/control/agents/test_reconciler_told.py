@@ -1,4 +1,4 @@
-"""What the reconciler tells: the room within its limits, the audit log, conditions, the store."""
+"""Messages of the reconciler: to the room within its limits, the audit log, the store."""
 
 from __future__ import annotations
 
