@@ -56,13 +56,54 @@ ENABLED = false
 """
 
 
+@dataclass
+class Server:
+    """Gitea's process; stopped and started again, it is the same forge at the same address."""
+
+    url: str
+    argv: list[str]
+    env: dict[str, str]
+    place: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        command = [*self.argv, "web"]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=self.env, cwd=self.place, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 90
+        while not self._answers():
+            assert self.process.poll() is None, self._log.read_text()[-2000:]
+            assert time.monotonic() < deadline, self._log.read_text()[-2000:]
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it as its unit does."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+
+    @property
+    def _log(self) -> Path:
+        return self.place / "log"
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/api/v1/version", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+
 @dataclass(frozen=True)
 class Gitea:
-    """A running Gitea; `call` acts as its administrator, `token_of` makes others' tokens."""
+    """A running Gitea; `call` acts as its administrator, `person` makes others and their tokens."""
 
     url: str
     token: str
     argv: tuple[str, ...]
+    server: Server
 
     def call(self, method: str, path: str, body: Any = None, *, basic: Any = None) -> Any:
         headers = {} if basic else {"Authorization": f"token {self.token}"}
@@ -100,29 +141,13 @@ def running() -> Iterator[Gitea]:
             shutil.chown(path, "nobody", "nogroup")
     env = {"PATH": os.environ["PATH"], "HOME": str(place / "data"), "USER": user}
     argv = as_nobody([str(program), "--config", str(settings)])
-    log = (place / "log").open("w+")
-    process = subprocess.Popen([*argv, "web"], env=env, cwd=place, stdout=log, stderr=log)
+    server = Server(f"http://127.0.0.1:{port}", argv, env, place)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, process, place / "log")
-        yield Gitea(url, _administrator(argv, env, place), tuple(argv))
+        server.start()
+        yield Gitea(server.url, _administrator(argv, env, place), tuple(argv), server)
     finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
+        server.stop()
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        assert process.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        try:
-            if requests.get(f"{url}/api/v1/version", timeout=2).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
 
 
 def _administrator(argv: list[str], env: dict[str, str], place: Path) -> str:

@@ -258,3 +258,35 @@ async def test_a_forge_in_trouble_loses_and_doubles_nothing(people, bridge):
             await bridge.soon(lambda: len(bridge.runs(project)) == len(said), "the run", 15)
         await bridge.soon(lambda: len(people.answers(project, number)) == 3, "the answers")
     assert [run["comment"] for run in bridge.runs(project)] == said
+
+
+async def test_a_forge_that_is_stopped_and_started_again_loses_and_doubles_nothing(people, bridge):
+    """A run ends while it is away, and the bridge itself starts then, too."""
+    (project,) = bridge.projects
+    number, _ = proposed(people, project)
+    server = people.gitea.server
+    bridge.start()
+    first = people.say("ada", project, number, "!testme")
+    (run,) = await bridge.soon(lambda: bridge.runs(project), "a run")
+    await bridge.soon(lambda: people.answers(project, number), "its answer")
+    second = people.say("ada", project, number, "!testme")
+    try:
+        await asyncio.to_thread(server.stop)
+        taken = len(bridge.runs(project))
+        async with open_runs(bridge.state, Clock()) as runs:
+            assert (await runs.take(1)).id == run["id"]
+            result = json.dumps({"stages": [{"name": "install", "outcome": "pass", "seconds": 3}]})
+            await runs.end(run["id"], RunState.PASSED, "every stage passed", result)
+        await bridge.soon(lambda: "Gitea does not answer" in bridge.log(), "a word in its log")
+        assert len(bridge.runs(project)) == taken
+        bridge.end(signal.SIGKILL)
+        bridge.start()
+        await asyncio.sleep(2)
+        assert bridge.process.poll() is None, bridge.log()[-2000:]
+    finally:
+        await asyncio.to_thread(server.start)
+    third = people.say("ada", project, number, "!testme")
+    await bridge.soon(lambda: len(bridge.runs(project)) == 3, "all runs", 60)
+    await bridge.soon(lambda: "**passed**" in people.answers(project, number)[0], "the outcome", 60)
+    await bridge.soon(lambda: len(people.answers(project, number)) == 3, "the answers", 60)
+    assert [each["comment"] for each in bridge.runs(project)] == [first, second, third]

@@ -7,8 +7,10 @@ import http.client
 import json
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -22,6 +24,7 @@ from agency.spinup.record import Evidence
 _EDGE = ("127.0.0.1", 443)
 _PLAIN = ("127.0.0.1", 80)
 _TIMEOUT_S = 10.0
+_POLL_S = 0.2
 _MAX_BODY = 1024 * 1024
 _SHOWN = (
     *("strict-transport-security", "x-content-type-options", "x-frame-options"),
@@ -204,7 +207,7 @@ def client_address(_here: Here, told: Caller) -> Evidence:
     edge = _connect(_trusting(told.authority), matrix, CALLER)
     through, _, _ = _ask(edge, matrix, whoami, {**lying, "User-Agent": _THROUGH})
     past, _, _ = _ask(_homeserver(), matrix, whoami, {**lying, "User-Agent": _PAST})
-    kept = _kept(told.user_id, person)
+    kept = _kept(told.user_id, person, {_THROUGH, _PAST, told.conversation_agent})
 
     def request(agent: str, client: str, status: int) -> Evidence:
         return {
@@ -234,8 +237,22 @@ def _homeserver() -> socket.socket:
     )
 
 
-def _kept(user_id: str, person: Mapping[str, str]) -> dict[str, set[str]]:
-    """Read a person's addresses by user agent, which the homeserver tells to that person.
+def _kept(user_id: str, person: Mapping[str, str], wanted: AbstractSet[str]) -> dict[str, set[str]]:
+    """Read a person's addresses by user agent, as soon as there is one of each that is wanted.
+
+    The homeserver writes them every few seconds, and while it writes it tells neither the old nor
+    the new. What was not seen in time is absent.
+    """
+    until = _CLOCK.steady() + _TIMEOUT_S
+    while True:
+        kept = _sessions(user_id, person)
+        if wanted <= kept.keys() or _CLOCK.steady() >= until:
+            return kept
+        time.sleep(_POLL_S)
+
+
+def _sessions(user_id: str, person: Mapping[str, str]) -> dict[str, set[str]]:
+    """Ask the homeserver for a person's addresses by user agent, which it tells to that person.
 
     Source: Synapse documentation, "Query current sessions for a user".
     """
