@@ -10,7 +10,7 @@ import pytest
 
 from agency.recipes.stages import bounding
 from agency.recipes.stages.bounding import bounded
-from agency.recipes.stages.cgroup import Hierarchy, Limits, hierarchies, make
+from agency.recipes.stages.cgroup import Hierarchy, Limits, hierarchies, make, within_parents
 
 RUN = "r0bvndtst"
 needs_group = pytest.mark.skipif(
@@ -111,6 +111,25 @@ def test_processes_that_eat_memory_together_are_ended(monkeypatch):
         assert process.wait(30) == -9
         process.stdout.close()
     assert suite.exceeded() == "it wanted more than 256 MiB of memory"
+
+
+@pytest.mark.parametrize(
+    ("unit", "slice_", "wanted"),
+    [
+        ("2147483648\n", "max\n", 1610612736),
+        ("max\n", "1073741824\n", 805306368),
+        ("1073741824\n", "2147483648\n", 805306368),
+        ("max\n", "max\n", 4 << 30),
+        ("17179869184\n", "max\n", 4 << 30),
+    ],
+)
+def test_a_suite_has_less_memory_than_the_unit_it_runs_in(tmp_path, unit, slice_, wanted):
+    base = tmp_path / "top" / "ci.slice" / "runner.service"
+    base.mkdir(parents=True)
+    (base / "memory.max").write_text(unit)
+    (base.parent / "memory.max").write_text(slice_)
+    (tmp_path / "memory.max").write_text("1\n")  # outside the hierarchy
+    assert within_parents(4 << 30, base, tmp_path / "top") == wanted
 
 
 def test_without_a_group_the_mark_of_the_run_finds_what_is_left(monkeypatch):

@@ -138,9 +138,24 @@ def make(name: str, limits: Limits, hierarchies: tuple[Hierarchy, ...]) -> Cgrou
             continue
         made.append(directory)
         _limit(directory, "pids.max", limits.tasks)
-        _limit(directory, "memory.max", limits.memory_bytes)
+        _limit(directory, "memory.max", within_parents(limits.memory_bytes, base, hierarchy.top))
         _limit(directory, "memory.swap.max", 0)
     return Cgroup(tuple(made)) if made else None
+
+
+def within_parents(wish_bytes: int, base: Path, top: Path) -> int:
+    """Return the wish, or three quarters of the least memory that a group above it has.
+
+    The rest is for the runner. Where the limit of its whole unit is met first, the kernel may end
+    the runner, and nobody says which suite it was.
+    """
+    found = []
+    for place in (base, *base.parents):
+        with suppress(OSError, ValueError):  # "max", or the root, which has no limit
+            found.append(int((place / "memory.max").read_text()) * 3 // 4)
+        if place == top:
+            break
+    return min((wish_bytes, *found))
 
 
 def end_groups(beginning: str, hierarchies: tuple[Hierarchy, ...]) -> int:
