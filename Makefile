@@ -18,7 +18,7 @@ MUTATION_SEED := 1
 PLACED := --dist loadfile --no-loadscope-reorder
 WORKERS := --numprocesses 2 $(PLACED)
 # One more than the two processors that CI has: half of an integration test's time is waiting.
-TEST_WORKERS := --numprocesses 3 $(PLACED)
+TEST_WORKERS := --numprocesses 4 $(PLACED)
 # What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
 AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_short_soak(tmp_path: Path) -> None:
     output = tmp_path / "soak.jsonl"

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import aiohttp
 from pydantic import ValidationError
 
+# By its name: the rules are loaded when something is judged, and not by every `agency status`.
+from agency import transcript
 from agency.clock import Clock
 from agency.errors import AgencyError
-from agency.transcript import PROBES, explain, mandatory
 
 Evidence = dict[str, Any]
 Collect = Callable[[], Awaitable[Evidence]]
@@ -136,7 +137,7 @@ class Recorder:
 
         `simulated` says that what is looked at was made by a stand-in of a program.
         """
-        rule = PROBES[name]
+        rule = transcript.PROBES[name]
         at, begun = self.clock.now_iso(), self.clock.steady()
         evidence: Evidence = {}
         reason: str | None
@@ -151,7 +152,7 @@ class Recorder:
             passed, reason = verdict.ok, verdict.reason or None
         record = ProbeRecord(
             name=name,
-            mandatory=mandatory(name, self.target, self.profile),
+            mandatory=transcript.mandatory(name, self.target, self.profile),
             status="passed" if passed else "failed",
             at=at,
             duration_s=round(self.clock.steady() - begun, 3),
@@ -187,7 +188,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(describe, error.exceptions))
     if isinstance(error, ValidationError):
-        return explain(error)
+        return transcript.explain(error)
     if isinstance(error, AgencyError):
         return f"{error.where}: {error.message}" if error.where else error.message
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

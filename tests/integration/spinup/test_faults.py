@@ -153,7 +153,9 @@ def test_sigterm_twice_before_the_first_step(spinup):
     run_up.assert_nothing_left(run)
 
 
-@pytest.mark.parametrize("step", ["homeserver", "scenario"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("homeserver", marks=pytest.mark.thorough), "scenario"]
+)
 def test_kill_9_leaves_no_process_and_the_next_run_removes_the_rest(spinup, step):
     killed = spinup().start()
     run = killed.run

@@ -21,6 +21,7 @@ from driving import BIN, ROOT
 from agency.children import processes_with_marker
 
 WAIT_S = 120
+MOMENTS = ["at once", pytest.param("later", marks=pytest.mark.thorough)]
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def up(agency) -> dict:
     return json.loads(started.stdout)["agency"]
 
 
+@pytest.mark.thorough  # test_keep.py has one killed once
 def test_services_killed_again_and_again_come_back_and_nobody_gets_their_ports(
     agency, place, down
 ) -> None:
@@ -240,7 +242,7 @@ def test_two_at_once_make_one(agency, popen, place, down) -> None:
     until(lambda: ended(pids))
 
 
-@pytest.mark.parametrize("moment", ["at once", "later"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_down_ends_one_that_starts(agency, popen, place, moment, down) -> None:
     starting = popen("up")
     until((place / "agency.lock").exists)
@@ -254,7 +256,7 @@ def test_down_ends_one_that_starts(agency, popen, place, moment, down) -> None:
     assert "not running" in agency("status").stdout
 
 
-@pytest.mark.parametrize("moment", ["at once", "later"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_ends_what_it_started(agency, popen, place, moment, down) -> None:
     starting = popen("up")
     until((place / "agency.lock").exists)

@@ -493,6 +493,7 @@ def test_the_documented_commands_give_the_same_digest(tree: Path) -> None:
     assert _shell(commands, tree).split() == [source_digest(tree).sha256, "-"]
 
 
+@pytest.mark.thorough  # the same commands on a small tree run always
 def test_the_documented_commands_agree_on_this_project() -> None:
     root = source_root()
     if not (root / ".git").exists():

@@ -8,6 +8,7 @@ import pytest
 
 BANNED = {"errcode": "M_BAD_STATE", "error": "Cannot invite user who was banned"}
 FORBIDDEN = {"errcode": "M_FORBIDDEN", "error": "no"}
+LIMITED = {"status": 429, "body": {"errcode": "M_LIMIT_EXCEEDED"}}
 FOREIGN = ("@alice:agency.example", "@bob:far.example")
 
 
@@ -15,9 +16,12 @@ FOREIGN = ("@alice:agency.example", "@bob:far.example")
     ("part", "fault", "code", "changes"),
     [
         ("/invite", {"status": 403, "body": BANNED}, "agent-absent", {}),
-        ("/invite", {"status": 429, "body": {"errcode": "M_LIMIT_EXCEEDED"}}, "agent-absent", {}),
+        pytest.param("/invite", LIMITED, "agent-absent", {}, marks=pytest.mark.thorough),
         ("power_levels", {"status": 403, "body": FORBIDDEN}, "power-lacking", {"weak": True}),
-        ("/invite", {"status": 502, "body": {}}, "operator-absent", {"operators": FOREIGN}),
+        pytest.param(
+            *("/invite", {"status": 502, "body": {}}, "operator-absent", {"operators": FOREIGN}),
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_it_starts_and_says_what_is_degraded_and_heals(

@@ -17,7 +17,7 @@ def bob(homeserver: Any) -> str:
     return str(homeserver.create_user("bob"))
 
 
-@pytest.mark.parametrize("version", ["10", "12"])
+@pytest.mark.parametrize("version", [pytest.param("10", marks=pytest.mark.thorough), "12"])
 def test_who_was_taken_out_of_the_operators_has_no_power_left(
     control: Any, admin: Any, alice: str, bob: str, carol: str, version: str
 ) -> None:

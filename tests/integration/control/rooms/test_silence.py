@@ -13,6 +13,7 @@ from entering import command, socket_of
 ALICE, CAROL = "@alice:agency.example", "@carol:agency.example"
 BOT, PM = "@agency:agency.example", "@agent-pm:agency.example"
 START = "!agency agents start pm"
+THOROUGH = pytest.mark.thorough
 
 
 def refused(control: Any, event_id: str) -> dict[str, Any] | None:
@@ -85,7 +86,13 @@ def unban(admin: Any, room: Any) -> None:
     invite(admin, room)
 
 
-@pytest.mark.parametrize(("silence", "mend"), [(mute, unmute), (kick, invite), (ban, unban)])
+@pytest.mark.parametrize(
+    ("silence", "mend"),
+    [
+        (mute, unmute),
+        *(pytest.param(*each, marks=THOROUGH) for each in ((kick, invite), (ban, unban))),
+    ],
+)
 def test_silenced_bot_changes_nothing_until_that_is_mended(
     joined: Any, control: Any, admin: Any, wait_for: Any, codes: Any, silence: Any, mend: Any
 ) -> None:
@@ -114,10 +121,9 @@ def test_silenced_bot_changes_nothing_until_that_is_mended(
     [
         (mute, True),
         (kick, False),
-        (ban, True),
         *(
-            pytest.param(silence, restarted, marks=pytest.mark.thorough)
-            for silence, restarted in ((mute, False), (kick, True), (ban, False))
+            pytest.param(silence, restarted, marks=THOROUGH)
+            for silence, restarted in ((mute, False), (kick, True), (ban, False), (ban, True))
         ),
     ],
 )
@@ -162,7 +168,7 @@ def test_encrypted_room_stops_changes_and_looks_are_answered(
     assert running(control) == []
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("restarted", [False, pytest.param(True, marks=THOROUGH)])
 def test_bot_comes_back_on_an_operators_invitation_and_no_other(
     joined: Any, control: Any, admin: Any, carol: str, wait_for: Any, restarted: bool
 ) -> None:
