@@ -13,6 +13,7 @@ from agency.agent.programs.command.registry import AGENTS
 from agency.agent.proxy.config import ProxyConfig
 from agency.control.config import ControlConfig
 from agency.control.runtimes.beside.writing import token_digest
+from agency.errors import BadInputError
 from agency.instance.fields.programs import AgentProgram
 from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
@@ -246,3 +247,21 @@ def test_a_command_line_agent_is_read_and_handed_on(
 def test_every_command_line_agent_may_be_named() -> None:
     named = get_args(get_args(AgentProgram.model_fields["agent"].annotation)[0])
     assert set(named) == set(AGENTS)
+
+
+def test_a_local_agency_refuses_at_once_what_a_process_cannot_do(
+    write: Write, working: str, tmp_path: Path
+) -> None:
+    text = working.replace(
+        PROGRAM, PROGRAM + COMMAND.replace("ownTools: off", "ownTools: confined")
+    )
+    loaded = load_instance(write(text))
+    rendered = json.loads(rendered_files(loaded)["control.json"])
+    config = ControlConfig.model_validate(
+        rendered | {"state_dir": str(tmp_path), "runtime": "systemd"}, strict=False
+    )
+    assert with_programs(config, loaded.instance, 2100).agents
+    with pytest.raises(BadInputError, match="gives it no user of its own") as raised:
+        with_programs(config.model_copy(update={"runtime": "process"}), loaded.instance, 2100)
+    assert raised.value.where == "instance.yaml"
+    assert raised.value.exit_code == 1

@@ -21,6 +21,7 @@ from agency.files import write_atomically
 from agency.instance import Instance, ProxyPlace, model_key, proxy_document
 from agency.ports import LOOPBACK
 from agency.secrets import SecretValue
+from agency.settings import parse
 
 MODELS = "models"
 MODELS_PORT = naming.SERVICE_PORTS["models"]
@@ -70,7 +71,11 @@ def keys_of(instance: Instance) -> tuple[str, ...]:
 
 
 def with_programs(config: ControlConfig, instance: Instance, port: int | None) -> ControlConfig:
-    """Add the programs of agents and the way to their models to the settings. Pure."""
+    """Add the programs of agents and the way to their models to the settings. Pure.
+
+    Raises:
+        BadInputError: an agent of a local agency, a plain process, cannot run its program so.
+    """
     if port is None:
         return config
     entries = []
@@ -87,4 +92,5 @@ def with_programs(config: ControlConfig, instance: Instance, port: int | None) -
             )
         entries.append(agent.model_copy(update=told))
     models = ModelSettings(url=f"http://{LOOPBACK}:{port}", tokens=tokens_of(config.state_dir))
-    return config.model_copy(update={"agents": tuple(entries), "models": models})
+    updated = config.model_copy(update={"agents": tuple(entries), "models": models})
+    return parse(ControlConfig, updated.model_dump_json().encode(), where="instance.yaml")
