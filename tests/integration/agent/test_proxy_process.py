@@ -72,7 +72,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, out + err
 
 
-async def ask(socket: Path, *, tries: int = 8) -> str:
+async def ask(socket: Path, *, tries: int = 40) -> str:
     """Ask through the socket; waits for a proxy that is about to start."""
     endpoint = Endpoint("http://proxy", SecretValue(TOKENS["pm"]), socket=str(socket))
     limits = ModelLimits(tries=tries, first_wait_s=1.0, longest_wait_s=1.0)
@@ -94,7 +94,7 @@ async def test_killed_in_mid_call_it_counts_the_whole_reservation(start, tmp_pat
         assert await ask(tmp_path / "s") == "one"
         model.came.clear()
         task = asyncio.create_task(ask(tmp_path / "s", tries=1))
-        await asyncio.wait_for(model.came.wait(), 10)
+        await asyncio.wait_for(model.came.wait(), 40)
         first.kill()
         ended(first)
         with contextlib.suppress(ModelError):
@@ -117,7 +117,7 @@ async def test_a_stop_in_mid_stream_settles_whole_and_ends_well(start, tmp_path)
     async with scripted(Turn("one", fault="silent")) as model:
         process = start(model.url)
         task = asyncio.create_task(ask(tmp_path / "s"))
-        await asyncio.wait_for(model.came.wait(), 20)
+        await asyncio.wait_for(model.came.wait(), 40)
         process.send_signal(signal.SIGTERM)
         code, _ = await asyncio.to_thread(ended, process)
         assert code == 0
