@@ -17,7 +17,7 @@ MUTATION_SEED := 1
 # of the folders, integration first: by their number, a file with two long tests would come last.
 PLACED := --dist loadfile --no-loadscope-reorder
 WORKERS := --numprocesses 2 $(PLACED)
-# One more than the two processors that CI has: half of an integration test's time is waiting.
+# Twice the two processors that CI has: half of an integration test's time is waiting.
 TEST_WORKERS := --numprocesses 4 $(PLACED)
 # What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
 AGENT_IMAGE :=
