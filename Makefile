@@ -118,7 +118,7 @@ test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds a
 	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration/guest
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
-	@$(PYTHON) tools/setup.py docker recipes
+	@$(PYTHON) tools/setup.py recipes
 	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 AGENCY_REQUIRE_DOCKER=1 \
 	  pytest $(WORKERS) -m guest tests/integration/guest
 
