@@ -118,7 +118,9 @@ test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds a
 	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration/guest
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
-	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration/guest
+	@$(PYTHON) tools/setup.py recipes
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 AGENCY_REQUIRE_DOCKER=1 \
+	  pytest $(WORKERS) -m guest tests/integration/guest
 
 lint: setup-dev ## Format check, lint, types, layers; names commits of another form
 	ruff format --check .

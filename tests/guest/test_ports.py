@@ -144,7 +144,7 @@ PERHAPS_BEHIND = "alertmanager.service"
 ASKING = "prometheus.service prometheus-blackbox-exporter.service"
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def broken_firewall(host, started, until):
     """Leaves the machine without its firewall, which cannot be started; who ran runs in the end."""
     needing = f"'agency-agent*@*.service' agency-control.socket {' '.join(BEHIND_FIREWALL)}"
@@ -170,24 +170,26 @@ def broken_firewall(host, started, until):
         assert begun.rc == 0, begun.stderr
 
 
-@pytest.mark.claim("no-run-without-firewall", "firewall-first", disturbs=True)
-def test_an_agent_does_not_run_without_the_firewall(host, started, broken_firewall):
-    """It stops with it, and is refused while that cannot be started."""
-    unit = naming.agent_unit(started[0])
-    assert unit in broken_firewall
-    assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
-    assert "dependency" in host.run("systemctl start %s", unit).stderr
-    assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+class TestWithoutTheFirewall:
+    """Without it once for both: it ends the homeserver, which takes long to come back."""
 
-
-@pytest.mark.claim("no-tokens-without-firewall", "firewall-first", disturbs=True)
-def test_who_sends_tokens_does_not_run_without_the_firewall(host, broken_firewall):
-    """Without it, whoever takes their ports would be sent the tokens."""
-    perhaps = {PERHAPS_BEHIND} & {*broken_firewall}
-    for unit in (*BEHIND_FIREWALL, *perhaps):
+    @pytest.mark.claim("no-run-without-firewall", "firewall-first", disturbs=True)
+    def test_an_agent_does_not_run_without_the_firewall(self, host, started, broken_firewall):
+        """It stops with it, and is refused while that cannot be started."""
+        unit = naming.agent_unit(started[0])
         assert unit in broken_firewall
         assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
         assert "dependency" in host.run("systemctl start %s", unit).stderr
+        assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+
+    @pytest.mark.claim("no-tokens-without-firewall", "firewall-first", disturbs=True)
+    def test_who_sends_tokens_does_not_run_without_the_firewall(self, host, broken_firewall):
+        """Without it, whoever takes their ports would be sent the tokens."""
+        perhaps = {PERHAPS_BEHIND} & {*broken_firewall}
+        for unit in (*BEHIND_FIREWALL, *perhaps):
+            assert unit in broken_firewall
+            assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+            assert "dependency" in host.run("systemctl start %s", unit).stderr
 
 
 @pytest.mark.claim("port-taken-unheard", "own-port", disturbs=True)
@@ -260,7 +262,7 @@ HELD = {
 PEERS = (CONTROL, HOMESERVER, "root")
 
 
-@pytest.fixture(params=sorted(HELD))
+@pytest.fixture(scope="class", params=sorted(HELD))
 def vacant(request, host, until):
     """The port of a service that does not run meanwhile, nor what holds the port for it."""
     units, owner = HELD[request.param]
@@ -281,19 +283,21 @@ def vacant(request, host, until):
         until(listens)
 
 
-@pytest.mark.claim("service-impostor-unheard", "service-owners", disturbs=True)
-def test_nobody_answers_for_a_service(serve, ask, vacant):
-    """Not a user who is neither agent nor root: who proves itself there with a token is unheard."""
-    port, _ = vacant
-    serve("nobody", port)
-    assert ask(PEERS, port, seconds=0.7) == [["TimeoutError"]] * len(PEERS)
+class TestPortOfAServiceThatIsAway:
+    """Away once for both: the homeserver takes long to come back."""
 
+    @pytest.mark.claim("service-impostor-unheard", "service-owners", disturbs=True)
+    def test_nobody_answers_for_a_service(self, serve, ask, vacant):
+        """Not a user who is neither agent nor root: who sends a token there is unheard."""
+        port, _ = vacant
+        serve("nobody", port)
+        assert ask(PEERS, port, seconds=0.7) == [["TimeoutError"]] * len(PEERS)
 
-@pytest.mark.claim("service-owner-heard", "service-owners", disturbs=True, control=True)
-def test_its_owner_answers_on_a_services_port(serve, ask, vacant):
-    port, owner = vacant
-    serve(owner, port)
-    assert ask(PEERS, port) == [["answered"]] * len(PEERS)
+    @pytest.mark.claim("service-owner-heard", "service-owners", disturbs=True, control=True)
+    def test_its_owner_answers_on_a_services_port(self, serve, ask, vacant):
+        port, owner = vacant
+        serve(owner, port)
+        assert ask(PEERS, port) == [["answered"]] * len(PEERS)
 
 
 @pytest.mark.claim("control-plane-closed", "service-owners", disturbs=True)

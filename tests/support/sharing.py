@@ -24,12 +24,18 @@ SHARING = (
 LONG = (
     "spinup/test_cold_and_cached.py",  # it sees an empty cache only if it is the first
     "spinup/test_defects.py",
-    "spinup/test_interruptions.py",
+    "spinup/test_profile.py",
+    "spinup/test_recipes_profile.py",
     "ssh/test_target.py",
+    "spinup/test_interruptions.py",
+    *SHARING,
     "test_vm_image.py",
     "test_image.py",
+    "test_activation.py",
+    "test_oidc.py",
     "test_lifecycle.py",
-    *SHARING,
+    "spinup/test_lease.py",
+    "test_machine.py",
 )
 
 # All files of the root file system, so not those in memory, but for what a running system writes by

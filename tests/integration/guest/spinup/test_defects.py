@@ -68,16 +68,24 @@ def test_a_unit_that_fails_is_in_the_transcript_with_its_journal(
 FOUND = {"secrets.absent", "secret.delivered"}
 
 
-def test_a_secret_in_the_journal_is_found(
+def test_a_secret_in_the_journal_and_what_an_agent_leaves_running_are_found(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
+    """Two defects in one guest: neither hides the other, and nothing else is found."""
     leak = before("ExecStart=", "ExecStartPre=+/bin/cat /run/secrets/matrix-hs-token")
     checkout = changed_checkout(CONTROL, leak)
+    leave = before("ExecStart=", "KillMode=process\nExecStartPost=/bin/sh -c '/bin/sleep 600 &'")
+    (checkout / AGENT).write_text(leave((checkout / AGENT).read_text()))
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert set(failed_probes(predicate)) == FOUND
+    found = failed_probes(predicate)
+    assert set(found) == {*FOUND, "agents.stopped"}
     assert "secrets.absent: findings" in predicate["failure"]["message"], "it ended there"
-    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
-    assert seen["places"] == ["journal"]
+    seen = {p["name"]: p["evidence"] for p in predicate["probes"]}
+    assert seen["secrets.absent"]["places"] == ["journal"]
+    assert "unit.processes: must be 0" in found["agents.stopped"]
+    agents = seen["agents.stopped"]["agents"]
+    assert {agent["processGone"] for agent in agents} == {True}, "its main process is"
+    assert {agent["unit"]["processes"] for agent in agents} != {0}
 
 
 @pytest.mark.thorough
@@ -99,24 +107,6 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     assert tokens == ["[***]"] * 3
 
 
-def test_an_open_firewall_and_an_unconfined_agent_are_noticed(
-    spinup: Make, ground: Any, changed_checkout: Change
-) -> None:
-    opened = before("  # Nobody but its owner", "  accept")
-    checkout = changed_checkout(FIREWALL, opened)
-    unit = (checkout / AGENT).read_text()
-    loose = unit.replace("ProtectHome=", "#ProtectHome=")
-    loose = loose.replace("ProtectSystem=", "#ProtectSystem=")
-    assert loose.count("#Protect") == 2
-    (checkout / AGENT).write_text(loose)
-    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert "suite.results" in failed_probes(predicate)
-    found = failed_claims(predicate)
-    assert "egress-undeclared" in found
-    assert "homes-of-others-hidden" in found
-    assert "system-read-only" in found
-
-
 @pytest.mark.thorough
 def test_a_control_plane_that_forgets_is_noticed(
     spinup: Make, ground: Any, changed_checkout: Change
@@ -125,20 +115,6 @@ def test_a_control_plane_that_forgets_is_noticed(
     predicate = failed(spinup(checkout=changed_checkout(CONTROL, forget)).start(), ground)
     found = failed_probes(predicate)
     assert "reboot.survived" in found
-
-
-def test_what_an_agent_leaves_running_in_its_unit_is_noticed(
-    spinup: Make, ground: Any, changed_checkout: Change
-) -> None:
-    leave = before("ExecStart=", "KillMode=process\nExecStartPost=/bin/sh -c '/bin/sleep 600 &'")
-    run_up = spinup("--fail-fast", checkout=changed_checkout(AGENT, leave)).start()
-    predicate = failed(run_up, ground)
-    (said,) = failed_probes(predicate).items()
-    assert said[0] == "agents.stopped"
-    assert "unit.processes: must be 0" in said[1]
-    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "agents.stopped"]
-    assert {agent["processGone"] for agent in seen["agents"]} == {True}, "its main process is"
-    assert {agent["unit"]["processes"] for agent in seen["agents"]} != {0}
 
 
 # One entry that journalctl, left alone, neither prints as text nor prints at all.
@@ -156,9 +132,21 @@ ExecStart=/usr/sbin/nft delete table inet agency-agents
 """
 
 
-def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
-    """A secret that is logged after the conversation; a firewall that does not come back."""
-    run_up = spinup().start()
+def test_an_open_firewall_an_unconfined_agent_and_what_goes_wrong_late_are_noticed(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    """And a secret that is logged after the conversation; a firewall that does not come back.
+
+    Four defects in one guest: none hides another.
+    """
+    opened = before("  # Nobody but its owner", "  accept")
+    checkout = changed_checkout(FIREWALL, opened)
+    unit = (checkout / AGENT).read_text()
+    loose = unit.replace("ProtectHome=", "#ProtectHome=")
+    loose = loose.replace("ProtectSystem=", "#ProtectSystem=")
+    assert loose.count("#Protect") == 2
+    (checkout / AGENT).write_text(loose)
+    run_up = spinup(checkout=checkout).start()
     name = f"agency-{run_up.run}"
     run_up.reach("login")
     ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
@@ -167,7 +155,9 @@ def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
     ground.exec(name, "sh", "-c", f"printf '%s' \"$0\" > {LATER}; ln -s {LATER} {wants}", FORGET)
     predicate = failed(run_up, ground)
     found = failed_probes(predicate)
-    assert set(found) == {"reboot.survived", "secrets.left"}, found
+    assert set(found) == {"suite.results", "reboot.survived", "secrets.left"}, found
+    claims = failed_claims(predicate)
+    assert {"egress-undeclared", "homes-of-others-hidden", "system-read-only"} <= claims
     assert "firewallAfter" in found["reboot.survived"]
     seen = {probe["name"]: probe["evidence"] for probe in predicate["probes"]}
     assert seen["secrets.left"]["places"] == ["journal"]
@@ -191,6 +181,7 @@ with log.open("r+b") as file:
 """
 
 
+@pytest.mark.thorough
 def test_a_record_of_an_agent_that_was_altered_is_noticed(spinup: Make, ground: Any) -> None:
     run_up = spinup("--fail-fast").start()
     name = f"agency-{run_up.run}"
@@ -207,11 +198,11 @@ def test_a_record_of_an_agent_that_was_altered_is_noticed(spinup: Make, ground: 
 def test_a_guest_that_ends_by_itself_is_noticed(spinup: Make, ground: Any) -> None:
     run_up = spinup().start()
     name = f"agency-{run_up.run}"
-    run_up.reach("scenario")
+    run_up.reach("activate")
     ended = ground.end(name)
     predicate = failed(run_up, ground)
     assert ended
-    assert predicate["failure"]["step"] == "scenario"
+    assert predicate["failure"]["step"] == "activate"
     assert "ended by itself" in predicate["failure"]["message"]
 
 

@@ -19,9 +19,10 @@ from agency.transcript.rules.v2.judge import STEPS
 
 Make = Callable[..., SpinUp]
 ALL = STEPS["incus"]
-# Before there is a guest, while it is made, with everything in it; the others are for
-# AGENCY_THOROUGH, and the teardown has a test of its own.
-ALWAYS = {"image", "create", "isolation"}
+# Before there is a guest, and with everything in it: homeserver, control plane, agents, and ways in
+# for people. While it is made, SIGTERM comes. The others are for AGENCY_THOROUGH, and the teardown
+# has a test of its own.
+ALWAYS = {"image", "scenario"}
 
 
 def at(step: str) -> Any:
@@ -43,8 +44,12 @@ def test_sigterm_is_heeded_like_ctrl_c(spinup: Make, ground: Any, seen: list[str
     interrupt("create", signal.SIGTERM, spinup, ground, seen)
 
 
+@pytest.mark.thorough
 def test_at_the_teardown(spinup: Make, ground: Any, seen: list[str]) -> None:
-    """All has been seen by then, so a signal changes nothing; who is killed signs nothing."""
+    """All has been seen by then, so a signal changes nothing; who is killed signs nothing.
+
+    That a signal changes nothing, test_cold_and_cached.py shows always.
+    """
     polite, killed = send_both("teardown", signal.SIGINT, spinup, ground, seen)
     assert not killed.output.exists()
     assert polite.end() == 0, polite.text

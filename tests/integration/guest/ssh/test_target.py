@@ -351,7 +351,15 @@ async def test_a_host_of_another_program_is_not_vouched_for(
     assert "1 files differ: naming.py" in failure["message"]
 
 
-@pytest.mark.parametrize("unit", [CONTROL, "agency-audit.socket", "nftables.service"])
+# A service, a socket, and one that ends; one of them always, for each is a look of its own.
+STOPPED = (
+    CONTROL,
+    pytest.param("agency-audit.socket", marks=pytest.mark.thorough),
+    pytest.param("nftables.service", marks=pytest.mark.thorough),
+)
+
+
+@pytest.mark.parametrize("unit", STOPPED)
 async def test_a_stopped_unit_is_explained(host: Guest, operator: Operator, unit: str) -> None:
     # A look asks the control plane, which its socket would start again.
     units = (CONTROL_SOCKET, unit) if unit == CONTROL else (unit,)
