@@ -19,6 +19,12 @@ PLACED := --dist loadfile --no-loadscope-reorder
 WORKERS := --numprocesses 2 $(PLACED)
 # One more than the two processors that CI has: half of an integration test's time is waiting.
 TEST_WORKERS := --numprocesses 3 $(PLACED)
+# Here each test has an app and a name of its own, so any worker of the three takes any test: one file
+# has a third of the time, and half of a test's time is waiting for the swarm.
+RECIPE_WORKERS := --numprocesses 3 --dist worksteal
+# Long lives of the engine without a swarm; `make test-thorough` has them.
+WITHOUT_MACHINES := --ignore tests/integration/recipes/test_engine_thousand.py \
+  --deselect tests/unit/recipes/engine/test_runner_machine.py::test_long_lives
 # What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
 AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
@@ -64,7 +70,8 @@ test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker S
 	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/setup.py docker recipes
 	@$(PYTHON) tools/recipe_programs.py
-	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest $(WORKERS) --durations 25 \
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest $(RECIPE_WORKERS) --durations 25 \
+	  -m "not (docker and forge and thorough)" $(WITHOUT_MACHINES) \
 	  tests/integration/recipes tests/unit/recipes
 
 test-recipes-way: setup-dev ## Test recipe CI from a comment on a real forge to its verdict (root; Debian)
