@@ -34,7 +34,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd bench-recipes soak \
   mutation mutation-sample coverage-properties \
-  check-nix test-docker test-recipes test-recipes-way test-recipes-way-thorough agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
+  check-nix test-docker test-docker-thorough test-recipes test-recipes-way test-recipes-way-thorough agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -64,7 +64,12 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker recipes
-	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough and not forge" tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(TEST_WORKERS) -m "docker and not thorough and not forge" tests/integration
+
+test-docker-thorough: setup-dev ## The variants that `make test-docker` leaves out, but for recipe CI (root)
+	@$(PYTHON) tools/setup.py docker
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and thorough and not forge" \
+	  --ignore tests/integration/recipes tests/integration
 
 test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm and forge (root; Debian)
 	@$(PYTHON) tools/gitea.py
