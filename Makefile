@@ -19,6 +19,12 @@ PLACED := --dist loadfile --no-loadscope-reorder
 WORKERS := --numprocesses 2 $(PLACED)
 # Twice the two processors that CI has: half of an integration test's time is waiting.
 TEST_WORKERS := --numprocesses 4 $(PLACED)
+# Here each test has an app and a name of its own, so any worker of the three takes any test: one file
+# has a third of the time, and half of a test's time is waiting for the swarm.
+RECIPE_WORKERS := --numprocesses 3 --dist worksteal
+# Long lives of the engine without a swarm; `make test-thorough` has them.
+WITHOUT_MACHINES := --ignore tests/integration/recipes/test_engine_thousand.py \
+  --deselect tests/unit/recipes/engine/test_runner_machine.py::test_long_lives
 # What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
 AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
@@ -28,7 +34,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd bench-recipes soak \
   mutation mutation-sample coverage-properties \
-  check-nix test-docker test-recipes test-recipes-way test-recipes-way-thorough agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
+  check-nix test-docker test-docker-thorough test-recipes test-recipes-way test-recipes-way-thorough agent-image test-forge test-s3 test-agents-own test-agents-own-shell test-agents \
   test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -58,13 +64,19 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker recipes
-	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough and not forge" tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(TEST_WORKERS) -m "docker and not thorough and not forge" tests/integration
+
+test-docker-thorough: setup-dev ## The variants that `make test-docker` leaves out, but for recipe CI (root)
+	@$(PYTHON) tools/setup.py docker
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and thorough and not forge" \
+	  --ignore tests/integration/recipes tests/integration
 
 test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm and forge (root; Debian)
 	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/setup.py docker recipes
 	@$(PYTHON) tools/recipe_programs.py
-	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest $(WORKERS) --durations 25 \
+	AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 pytest $(RECIPE_WORKERS) --durations 25 \
+	  -m "not (docker and forge and thorough)" $(WITHOUT_MACHINES) \
 	  tests/integration/recipes tests/unit/recipes
 
 test-recipes-way: setup-dev ## Test recipe CI from a comment on a real forge to its verdict (root; Debian)

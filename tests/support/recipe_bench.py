@@ -255,9 +255,9 @@ class Bench:
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """Read the progress of a run until a line has a text."""
+    """Read the progress of a run until a line has a text; a busy machine takes a minute a stage."""
     assert process.stderr is not None
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 150
     for line in process.stderr:
         if text in line:
             return line

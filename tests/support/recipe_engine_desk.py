@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from recipe_engines import order
 
@@ -95,7 +96,8 @@ class Desk:
         return asyncio.run(opened())
 
     def add(self, *numbers: int) -> list[str]:
-        names = [f"r{number:08d}" for number in numbers]
+        # Of this desk alone: a runner ends what bears the name of its run, on the whole machine.
+        names = [f"r{uuid4().hex[:8]}" for _ in numbers]
 
         async def work(runs: Runs) -> None:
             for number, name in zip(numbers, names, strict=True):

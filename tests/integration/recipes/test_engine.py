@@ -88,8 +88,8 @@ def test_a_process_that_left_its_run_in_every_way_ends_with_it(desk: Desk) -> No
 
 @pytest.mark.thorough
 def test_a_run_that_talks_without_end_is_out_of_time(desk: Desk) -> None:
-    desk.speed, desk.grace = "100", "600"
-    desk.set_up_again(buildTimeoutMinutes=5)  # three seconds
+    desk.speed, desk.grace = "30", "600"
+    desk.set_up_again(buildTimeoutMinutes=5)  # ten seconds
     desk.plan("chatty")
     (name,) = desk.add(1)
     with desk.engine():

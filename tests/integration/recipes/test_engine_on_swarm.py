@@ -13,16 +13,16 @@ from recipe_queue import config_of, ended, ordered, put, read, wait
 def test_a_run_of_the_record_is_deployed_tested_and_removed(swarm, bench):
     config = config_of(bench)
     state = bench.place / "server"
-    put(state, ordered(bench, 7, stages=("install",)))
+    put(state, ordered(bench, 6, stages=("install",)))
     with bench.serving(config):
-        wait(bench, lambda: ended(state, "r00000007"))
-    run = read(state, "r00000007")
+        wait(bench, lambda: ended(state, "r00000006"))
+    run = read(state, "r00000006")
     assert run.state == "passed", run.reason
     result = json.loads(str(run.result))
-    assert result["domain"] == "static-site-pr-7-r00000007.ci.localhost"
+    assert result["domain"] == "static-site-pr-6-r00000006.ci.localhost"
     assert result["commit"] == run.order.commit
     assert [s["name"] for s in result["stages"] if s["outcome"] == "pass"] == ["install"]
-    logs = state / "artifacts" / "r00000007" / "logs"
+    logs = state / "artifacts" / "r00000006" / "logs"
     assert {"progress.log", "install.log", "teardown.log"} <= {p.name for p in logs.iterdir()}
     assert "install: pass" in (logs / "progress.log").read_text()
     assert bench.on_swarm() == []

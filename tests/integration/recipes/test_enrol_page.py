@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from page_walk import Page, Shell, parts
-from recipe_bench import override, stand_in
+from recipe_bench import on_swarm, override, stand_in
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "enroll-recipe.md"
@@ -44,7 +44,7 @@ def test_the_page_leads_from_a_recipe_to_a_green_run(shell, swarm):
     told = "\n".join(shell.log)
     assert "pass: static-site" in told
     assert "fail: static-site" in told
-    assert swarm.cli("service", "ls", "-q") == ""
+    assert on_swarm(swarm) == []
 
 
 def test_every_command_of_the_page_is_in_a_block_that_is_followed():

@@ -85,16 +85,22 @@ def refused_recipe(bench: Bench):
     return place
 
 
+# Where a run is killed, and the stages that it has: the last boundary comes after all of them.
+BOUNDARIES = {
+    "install: begins": ("install",),
+    "install: pass": ("install",),
+    "upgrade: begins": ("upgrade",),
+    "upgrade: pass": ("upgrade",),
+    "backup: pass": ("backup",),
+    "custom: pass": ("custom",),
+    "teardown: begins": (),
+}
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "boundary",
-    [
-        *("install: begins", "install: pass", "upgrade: begins", "upgrade: pass", "backup: pass"),
-        *("custom: pass", "teardown: begins"),
-    ],
-)
+@pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_what_a_killed_run_leaves_is_removed_by_the_next(bench, boundary):
-    with bench.started() as killed:
+    with bench.started(*(f"--stage={stage}" for stage in BOUNDARIES[boundary])) as killed:
         wait_for(killed, boundary)
         killed.kill()
         killed.wait()

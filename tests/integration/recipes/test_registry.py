@@ -58,13 +58,13 @@ def test_the_server_pulls_with_the_log_in_of_its_credential(bench, behind):
     bench.commit("behind a log-in")
     config = config_of(bench)
     state = bench.place / "server"
-    put(state, ordered(bench, 7, stages=("install",)))
+    put(state, ordered(bench, 9, stages=("install",)))
     credentials = bench.place / "credentials"
     credentials.mkdir(mode=0o700)
     (credentials / "registry-credentials").write_bytes(behind.read_bytes())
     with bench.serving(config, credentials):
-        wait(bench, lambda: ended(state, "r00000007"))
-    run = read(state, "r00000007")
+        wait(bench, lambda: ended(state, "r00000009"))
+    run = read(state, "r00000009")
     assert run.state == "passed", run.reason
     (deployed,) = json.loads(str(run.result))["images"]
     assert deployed["services"][0]["digest"].startswith("sha256:")

@@ -20,7 +20,7 @@ from agency.children import processes_with_marker
 from agency.recipes.client import AppClient, parse_route
 from agency.recipes.record.run import Order
 
-FIRST, SECOND, THIRD = "r00000001", "r00000002", "r00000003"
+FIRST, SECOND, THIRD = "r00000021", "r00000022", "r00000023"
 HOLDS = """
 import pathlib, time
 def test_the_app_is_held(app):

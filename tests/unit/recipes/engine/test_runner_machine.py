@@ -185,6 +185,7 @@ TestOutliving.settings = FEW
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(600)  # 300 lives take a minute of a processor, and longer beside others
 @pytest.mark.parametrize("machine", [Machine, OutlivingMachine])
 def test_long_lives(machine: type[Machine]) -> None:
     from hypothesis.stateful import run_state_machine_as_test
