@@ -27,12 +27,16 @@ WORDS = (
 
 
 def collected(*options: str) -> list[str]:
-    """The tests that pytest would run, as file::test, without asking the machine for anything."""
+    """The tests that pytest would run, without asking the machine for anything.
+
+    As file::test, which is what a transcript has; a class only shares a fixture.
+    """
     argv = [sys.executable, "-m", "pytest", str(SUITE), "--collect-only", "-q", "-p"]
     argv += ["no:cacheprovider", "--guest-host", "ssh:nobody@host.invalid", *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line.removeprefix("tests/guest/") for line in done.stdout.splitlines() if "::" in line]
+    found = [line.removeprefix("tests/guest/") for line in done.stdout.splitlines() if "::" in line]
+    return [re.sub(r"\.py::Test\w+::", ".py::", name) for name in found]
 
 
 def functions() -> dict[str, ast.FunctionDef]:
