@@ -70,13 +70,13 @@ BENCH_SECONDS = "BENCH_SECONDS=10"
 
 SUITES = (
     Suite("set-up", 2, (("make", "setup-dev", "setup-tools"),)),
-    Suite("make test", 12, made("test")),
+    Suite("make test", 14, made("test")),
     Suite("make spinup", 1, (*made("spinup"), VERIFY)),
     Suite("make bench", 4, made("bench", SLACK, BENCH_SECONDS)),
     Suite("make test-docker", 5, made("test-docker"), root="to start a Docker Engine"),
     Suite(
         "make test-recipes-way",
-        3,
+        2,
         made("test-recipes-way"),
         root="to start a Docker Engine",
         builds=(GITEA_BUILD,),
@@ -84,7 +84,7 @@ SUITES = (
     Suite("make test-forge", 2, made("test-forge"), builds=(GITEA_BUILD,)),
     Suite("make test-s3", 1, made("test-s3"), builds=(S3_BUILD,)),
     Suite("make test-agents-own", 1, made("test-agents-own")),
-    Suite("make test-agents-browser", 2, made("test-agents-browser"), root="to install a browser"),
+    Suite("make test-agents-browser", 1, made("test-agents-browser"), root="to install a browser"),
     Suite("make test-pages", 1, made("test-pages"), root="to install a browser"),
     Suite(
         "make test-guest", 14, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
