@@ -19,6 +19,7 @@ from agency.control.runtimes.process import ProcessRuntime
 
 _begin, _settle = Recorder.begin, Recorder.settle
 _stop, _restart = ProcessRuntime.stop, ProcessRuntime.restart
+_remove = ProcessRuntime.remove
 
 
 def kill() -> NoReturn:
@@ -48,6 +49,11 @@ async def restart(runtime: ProcessRuntime, request: Any) -> NoReturn:
     kill()
 
 
+async def remove(runtime: ProcessRuntime, name: str) -> NoReturn:
+    await _remove(runtime, name)
+    kill()
+
+
 async def settle(recorder: Recorder, settlement: Settlement) -> None:
     if settlement.flush and settlement.origin.kind is not OriginKind.RECONCILE:
         kill()
@@ -66,6 +72,7 @@ def main() -> None:
         ProcessRuntime._halt = halt
     elif moment == "acted":
         ProcessRuntime.stop, ProcessRuntime.restart = stop, restart
+        ProcessRuntime.remove = remove
     elif moment == "uncommitted":
         Recorder.settle = settle
     elif moment == "unsent":
