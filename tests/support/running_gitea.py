@@ -100,10 +100,12 @@ class Server:
 class Gitea:
     """A running Gitea; `call` acts as its administrator, `person` makes others and their tokens."""
 
-    url: str
     token: str
-    argv: tuple[str, ...]
     server: Server
+
+    @property
+    def url(self) -> str:
+        return self.server.url
 
     def call(self, method: str, path: str, body: Any = None, *, basic: Any = None) -> Any:
         headers = {} if basic else {"Authorization": f"token {self.token}"}
@@ -144,7 +146,7 @@ def running() -> Iterator[Gitea]:
     server = Server(f"http://127.0.0.1:{port}", argv, env, place)
     try:
         server.start()
-        yield Gitea(server.url, _administrator(argv, env, place), tuple(argv), server)
+        yield Gitea(_administrator(argv, env, place), server)
     finally:
         server.stop()
         shutil.rmtree(place, ignore_errors=True)
