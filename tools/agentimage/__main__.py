@@ -35,8 +35,10 @@ def version() -> str:
 
 
 def key(entries: list[Entry]) -> str:
-    """Return a digest over every file of the image, its name and its mode."""
+    """Return a digest over every file of the image, its name and its mode, and over its maker."""
     found = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(source.read_bytes())
     for entry in sorted(entries, key=lambda each: each.path):
         what = "" if entry.is_directory else hashlib.sha256(entry.content).hexdigest()
         found.update(f"{entry.path}\0{entry.mode:o}\0{entry.link or ''}\0{what}\n".encode())

@@ -40,6 +40,9 @@ _STARTERS = ("setpriv", "prlimit")
 _LDD = shutil.which("ldd") or "/usr/bin/ldd"  # of the machine's C library
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$")
 _MISSING = re.compile(r"^\s*(\S+) => not found$", re.M)
+# Of marshal's formats, the last without interned strings and references: a newer one tells of both
+# by what the process has loaded, and the image would have another id.
+_PLAIN = 2
 _PASSWD = (
     b"root:x:0:0:root:/:/nonexistent\nagent:x:65534:65534:agent:/var/lib/agency:/nonexistent\n"
 )
@@ -152,7 +155,7 @@ def compiled(entries: Iterable[Entry]) -> Iterator[Entry]:
         except SyntaxError:  # a template, or a sample of bad code
             continue
         body = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-        body += importlib.util.source_hash(data) + marshal.dumps(code)
+        body += importlib.util.source_hash(data) + marshal.dumps(code, _PLAIN)
         place = entry.path.parent / "__pycache__" / f"{entry.path.stem}.{tag}.pyc"
         yield Entry(place, data=body, mode=0o644)
 

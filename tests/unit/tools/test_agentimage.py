@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -80,6 +82,36 @@ def test_byte_code_is_of_the_source_and_is_never_compared(tmp_path: Path) -> Non
     assert made.path.parent == PATH("opt/b/__pycache__")
     flags = int.from_bytes(made.content[4:8], "little")
     assert flags == 1, "hash-based, unchecked: PEP 552"
+
+
+COMPILED_TWICE = """
+import marshal, string, sys
+from pathlib import PurePosixPath
+from agentimage.contents import Entry, compiled
+
+source = repr([*string.printable]).encode()
+entry = Entry(PurePosixPath("module.py"), data=source)
+
+def both():
+    return next(compiled([entry])).content, marshal.dumps(compile(source, "/module.py", "exec"))
+
+first, newest = both()
+held = [sys.intern(each) for each in string.printable]
+again, newest_again = both()
+print(first == again, newest == newest_again)
+"""
+
+
+def test_byte_code_does_not_depend_on_what_the_process_has_loaded() -> None:
+    """The newest format, the control, tells which constants somebody had as names."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED_TWICE],
+        env={"PYTHONPATH": str(Path(command.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr
 
 
 def test_it_takes_the_distributions_of_its_extra_alone() -> None:
