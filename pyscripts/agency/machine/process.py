@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
+from agency.ending import ended
 from agency.machine.machine import MAX_LINE, Completed, MachineError
 
 MAX_OUTPUT = 4 * 1024 * 1024
@@ -60,7 +61,7 @@ async def started(
             if handle is not None:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
-            await asyncio.shield(process.wait())
+            await asyncio.shield(ended(process))
 
 
 async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from agency.clock import iso
+from agency.ending import ended
 from agency.systemd.errors import JournalError
 
 _TIMEOUT_S = 5.0
@@ -75,7 +76,7 @@ async def tail(
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await ended(process)
     if status != 0:
         reason = (said.decode(errors="replace").strip().splitlines() or [f"exit status {status}"])[
             -1

@@ -33,6 +33,7 @@ from agency.agent.programs.tools import Tools
 from agency.agent.rooms.config import ChatConfig, CommandApart, CommandProgram
 from agency.agent.rooms.program import Assignment, Tell, task_text
 from agency.children import MARKER_VARIABLE
+from agency.ending import ended
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.gosuto import Document
@@ -229,6 +230,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_GRACE_S):
-                    await process.wait()
+                    await ended(process)
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    await ended(process)

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from agency.agent.gateway.servers.fence import Fence
 from agency.children import stat_fields
 from agency.clock import Clock
+from agency.ending import dropped
 from agency.errors import AgencyError, PrerequisiteError
 from agency.programs import Bounds, find_program
 
@@ -205,9 +206,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Close its input, give it a moment, then kill its whole session."""
     if process.stdin is not None:
         process.stdin.close()
-    # asyncio waits for the ends of all pipes, and stops to read one that is full.
-    rest = [asyncio.create_task(_discard(each)) for each in (process.stdout, process.stderr)]
-    try:
+    async with dropped(process):
         await _ends(process, _GRACE_S)
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -217,21 +216,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         await _ends(process, _KILL_S)
-    finally:
-        for each in rest:
-            each.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
 
 
 async def _ends(process: asyncio.subprocess.Process, within_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await process.wait()
-
-
-async def _discard(stream: asyncio.StreamReader | None) -> None:
-    while stream is not None and await stream.read(1024 * 1024):
-        pass
 
 
 def _session_of(leader: int) -> list[int]:
