@@ -40,6 +40,7 @@ from agency.workspace.audit.storage.logs import Logs
 from agency.workspace.audit.storage.place import Place
 
 AGENT = "@agent-pm:agency.example"
+SLOT = "slot-1"
 ALICE, BOB = "@alice:agency.example", "@bob:agency.example"
 CLIENT = "/_matrix/client/v3"
 PROVIDER_KEY = "the-key-of-the-provider-of-models"
@@ -79,20 +80,22 @@ async def audit_log(place: Path, *uids: int) -> AsyncIterator[Path]:
 
 
 def proxy_settings(place: Path, state_dir: Path, provider: str, port: int) -> dict[str, Any]:
-    """The proxy's configuration: one account, whose token the runtime makes."""
+    """The proxy's configuration: accounts of an agent and of a slot; the runtime makes tokens."""
     return {
         "port": port,
         "database": str(place / "ledger.db"),
         "providers": {"one": {"url": provider, "format": "openai", "credential": "key"}},
         "models": {"small": {"provider": "one", "price": {"input": 1.0, "output": 2.0}}},
         "accounts": {
-            "pm": {
-                "tokenFile": str(state_dir / "model-tokens" / "pm.sha256"),
-                "gosuto": str(state_dir / "agents/pm/gateway/state/policy.json"),
+            name: {
+                "tokenFile": str(state_dir / "model-tokens" / f"{name}.sha256"),
+                "gosuto": str(state_dir / f"agents/{name}/gateway/state/policy.json"),
                 "models": ["small"],
                 "tokensPerDay": 1_000_000,
                 "usdPerDay": 10.0,
+                "slot": name == SLOT,
             }
+            for name in ("pm", SLOT)
         },
         "auditSocket": str(place / "audit.sock"),
     }
@@ -147,11 +150,18 @@ class Agency:
     room: str = ""
     tokens: dict[str, str] | None = None
     keys: dict[str, str] = field(default_factory=dict)  # secrets of the tool server, by variable
+    name: str = "pm"
+    runs_as: str = "pm"  # its name for the runtime: its own, or that of its slot
 
     @property
     def agent(self) -> Path:
         """Directory of the agent."""
-        return Path(self.control.config["state_dir"]) / "agents" / "pm"
+        return Path(self.control.config["state_dir"]) / "agents" / self.runs_as
+
+    @property
+    def user(self) -> str:
+        """Its account."""
+        return f"@agent-{self.name}:agency.example"
 
     def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
         answer = self.homeserver.request(method, f"{CLIENT}/{path}", token, body)
@@ -165,8 +175,21 @@ class Agency:
         alias = quote(self.control.config["control_room_alias"])
         for token in tokens.values():
             self.call("POST", f"join/{alias}", token, {})
-        body = {"preset": "private_chat", "invite": [AGENT]}
+        body = {"preset": "private_chat", "invite": [self.user]}
         self.room = str(self.call("POST", "createRoom", tokens["alice"], body)["room_id"])
+
+    def invite(self) -> None:
+        """Bring another agent into the room."""
+        self.call("POST", f"rooms/{self.room}/invite", self._alice, {"user_id": self.user})
+
+    def decided(self, text: str) -> None:
+        """Alice says what needs an approval, and Bob gives it."""
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self.order, text)
+            sql = "SELECT id FROM operations WHERE state = 'waiting'"
+            waiting = within(lambda: self.control.query(sql))
+            self.order(f"!agency approvals approve {waiting[0][0][:9]}", "bob")
+            asked.result(timeout=60)
 
     def order(self, text: str, by: str = "alice") -> str:
         """Say a command in the control room; return the final answer."""
@@ -186,7 +209,7 @@ class Agency:
     def policy(self, rules: dict[str, Any]) -> dict[str, Any]:
         return {
             "apiVersion": "gosuto/v1",
-            "metadata": {"name": "pm"},
+            "metadata": {"name": self.name},
             "trust": {"rooms": [self.room], "senders": [ALICE]},
             "approvals": {"approvers": [ALICE]},
             "mcpServers": {"web": {**self.server(), "secrets": self.keys}},
@@ -213,10 +236,10 @@ class Agency:
 
     def give(self, rules: dict[str, Any]) -> None:
         """Hand a Gosuto in by one person, and approve it by another."""
-        file = self.place / "pm.yaml"
+        file = self.place / f"{self.name}.yaml"
         file.write_text(json.dumps(self.policy(rules)))
         with ThreadPoolExecutor(1) as pool:
-            words = ("gosuto", "set", "pm")
+            words = ("gosuto", "set", self.name)
             asked = pool.submit(command, socket_of(self.control), *words, attach=file)
             sql = "SELECT id FROM operations WHERE state = 'waiting'"
             waiting = within(lambda: asked.done() or self.control.query(sql))
@@ -233,23 +256,24 @@ class Agency:
     def joined(self) -> bool:
         """Whether the account is in its room."""
         path = f"rooms/{self.room}/joined_members"
-        return AGENT in self.call("GET", path, self._alice)["joined"]
+        return self.user in self.call("GET", path, self._alice)["joined"]
 
     def start(self) -> None:
         """Start the agent, and wait until it reads its room and has its tools."""
-        told = self.order("!agency agents start pm")
-        assert "pm runs" in told, told
+        told = self.order(f"!agency agents start {self.name}")
+        assert f"{self.name} runs" in told, told
         self.push()
         within(self.listening, self.logs)
 
     def push(self) -> None:
         """Give the agent the newest Gosuto, and wait until its gateway decides by it."""
-        assert "of its Gosuto" in self.order("!agency gosuto push pm")
+        assert "of its Gosuto" in self.order(f"!agency gosuto push {self.name}")
         self.wait_for_tools()
 
     def wait_for_tools(self) -> None:
         """Wait until the gateway decides by the newest Gosuto, and has the tools of its server."""
-        wanted = self.control.query("SELECT sha256 FROM gosuto_versions ORDER BY number DESC")[0][0]
+        sql = f"SELECT sha256 FROM gosuto_versions WHERE agent = '{self.name}' ORDER BY number DESC"
+        wanted = self.control.query(sql)[0][0]
 
         def decides() -> bool:
             status = asyncio.run(self._gateway())
@@ -276,13 +300,13 @@ class Agency:
         return self.tokens["alice"]
 
     def ask(self, text: str) -> str:
-        mentions = {"m.mentions": {"user_ids": [AGENT]}}
+        mentions = {"m.mentions": {"user_ids": [self.user]}}
         return str(self.homeserver.say(self._alice, self.room, text, **mentions))
 
     def said(self, event: str) -> str:
         """What the one reply in the thread of a message says now; empty if there is none."""
         every = self.homeserver.messages(self._alice, self.room)[::-1]
-        own = [each for each in every if each["sender"] == AGENT and each["content"]]
+        own = [each for each in every if each["sender"] == self.user and each["content"]]
         replies = [each for each in own if _relates(each, "m.thread", event)]
         assert len(replies) <= 1
         if not replies:

@@ -17,10 +17,11 @@ from gatewaying import SCRIPT
 from scripted_model import scripted
 from vault_places import CANARY, by_stdin
 
+from agency import naming
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.naming import container_uid
 from agency.protocols import GatewayStatus
-from working import ALICE, BOB, ECHO, Agency, audit_log, proxy_process
+from working import ALICE, BOB, ECHO, SLOT, Agency, audit_log, proxy_process
 
 TOOLS, STATE = "/opt/tools/tool_server.py", "/var/lib/agency"
 OWN = f"{STATE}/gateway/servers/web"  # what the tool server may write, beside /tmp
@@ -104,7 +105,7 @@ class ContainedAgency(Agency):
 
     def container(self, part: str) -> str:
         """The running container of a part, empty if there is none."""
-        return self._engine.cli("ps", "-q", "--filter", f"name=-pm{part}$")
+        return self._engine.cli("ps", "-q", "--filter", f"name=-{self.runs_as}{part}$")
 
     def holds(self, part: str) -> dict[str, Any]:
         """What is handed to a container, what it sees below /run, and what of that it can write."""
@@ -146,7 +147,7 @@ class ContainedAgency(Agency):
         return [*self.handed.glob("*/*-token")]
 
     def token(self, name: str) -> str:
-        return (self.handed / "pm.rooms" / name).read_text()
+        return (self.handed / f"{self.runs_as}.rooms" / name).read_text()
 
     @property
     def named_in_argv(self) -> str:
@@ -180,15 +181,20 @@ def working_agency(
     make_control: Callable[..., Any],
     engine: AgentsEngine | None,
     program: dict[str, Any],
+    *,
+    slot: bool = False,
 ) -> Iterator[Agency]:
     """Run an agency whose agent pm works, with one tool; in containers, where there is an engine.
 
-    `program` are its settings beside the model's name.
+    `program` are its settings beside the model's name. With `slot` a command makes the agent, whose
+    name is helper, and it has the program of a slot.
     """
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-")))
         model = stack.enter_context(in_background(scripted()))
-        audit = stack.enter_context(in_background(audit_log(place, container_uid("pm"))))
+        audit = stack.enter_context(
+            in_background(audit_log(place, container_uid(SLOT if slot else "pm")))
+        )
         control = make_control(
             homeserver.credentials,
             homeserver_url=homeserver.url,
@@ -200,10 +206,17 @@ def working_agency(
         url = stack.enter_context(proxy_process(place, state_dir, model.url))
         tokens = str(state_dir / "model-tokens")
         control.config["models"] = {"url": url, "tokens": tokens, "audit_socket": str(audit)}
-        for each in control.config["agents"]:
-            if each["name"] == "pm":
-                each["program"] = {"model": "small", **program}
-                each["runtime"] = "process" if engine is None else "docker"
+        works = {
+            "program": {"model": "small", **program},
+            "runtime": "process" if engine is None else "docker",
+        }
+        if slot:
+            spare = {"name": SLOT, "role": "spare", "matrix_id": f"@{SLOT}:agency.example"}
+            control.config["agents"].append(
+                {**spare, "port": naming.agent_port(SLOT), "spare": True, **works}
+            )
+        else:
+            next(each for each in control.config["agents"] if each["name"] == "pm").update(works)
         made = Agency(homeserver, control, model, place)
         if engine is not None:
             stack.callback(engine.sweep)
@@ -212,9 +225,14 @@ def working_agency(
             memory = 1024 if program else 256  # opencode takes 450 MB
             settings = with_tools(engine, shell=shell, memory_mib=memory)
             control.config["docker"] = settings.model_dump()
+        if slot:
+            made.name, made.runs_as = "helper", SLOT
         made.set_up({name: homeserver.create_user(name) for name in ("alice", "bob")})
+        if slot:
+            told = made.order("!agency agents create helper --template=developer")
+            assert told.startswith("helper is made"), told
         by_stdin(control, "secrets", "set", "weather", value=f"{CANARY}-1")
-        assert "weather" in made.order("!agency secrets bind weather pm")
+        assert "weather" in made.order(f"!agency secrets bind weather {made.name}")
         made.keys = {"API_KEY": "weather"}
         made.give(ECHO)
         made.start()

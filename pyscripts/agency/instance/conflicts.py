@@ -193,8 +193,12 @@ def _programs(
         if agent.program is None:
             continue
         loc: Loc = ("agents", name, "program")
-        if agent.spare:
-            yield Conflict(loc, "a slot is no agent yet, and nothing can work in it; leave it out")
+        if agent.spare and agent.runtime != "docker":
+            told = (
+                "in a slot of a host's users, the next agent would find what this program kept; "
+                "set `runtime: docker`, where it is erased with the agent, or leave program out"
+            )
+            yield Conflict(loc, told)
         if agent.runtime == "docker":
             for part in agent.program.run:
                 if not is_in_own_directory(Path(part)):

@@ -193,6 +193,7 @@ def proxy_document(instance: Instance, place: ProxyPlace) -> dict[str, Any]:
                 "tokenFile": place.token_file.format(agent=agent.name),
                 "gosuto": place.gosuto.format(agent=agent.name),
                 "models": list(program.allowed),
+                **({"slot": True} if instance.agents[agent.name].spare else {}),
                 **program.budget.model_dump(by_alias=True, exclude_none=True),
             }
             for agent in instance.resolved_agents()

@@ -108,7 +108,8 @@ class Agent(Written):
     )
     spare: bool = Field(
         default=False,
-        description="no agent yet: its user, port and unit are for one that `agents create` makes",
+        description="no agent yet: its user, port, unit and program are for one that `agents "
+        "create` makes",
     )
     program: AgentProgram | None = Field(
         default=None,

@@ -136,13 +136,30 @@ def test_a_local_agency_puts_both_sides_at_the_same_places(
     assert with_programs(config, loaded.instance, None) is config
 
 
+def test_a_slot_in_a_container_may_have_a_program(write: Write, working: str) -> None:
+    spare = "    role: pm\n    spare: true\n    runtime: docker\n"
+    image = f"docker: {{image: 'a:1', imageId: 'sha256:{'0' * 64}'}}\n"
+    files = rendered_files(load_instance(write(image + working.replace("    role: pm\n", spare))))
+    config = ControlConfig.model_validate_json(files["control.json"])
+    (slot,) = (each for each in config.agents if each.spare)
+    assert slot.program is not None
+    assert slot.program.model == "large"
+    accounts = ProxyConfig.model_validate_json(files["proxy.json"]).accounts
+    assert accounts["pm"].slot
+
+
 @pytest.mark.parametrize(
     ("before", "after", "field", "said"),
     [
         ("model: large", "model: huge", "agents.pm.program", "no model 'huge'"),
         ("[small, large]", "[tiny]", "agents.pm.program", "one of large, small"),
         (MODELS, "", "agents.pm.program", "set `models` first"),
-        ("    role: pm\n", "    role: pm\n    spare: true\n", "agents.pm.program", "a slot"),
+        (
+            "    role: pm\n",
+            "    role: pm\n    spare: true\n",
+            "agents.pm.program",
+            "the next agent would find",
+        ),
         (
             PROGRAM,
             CONTAINED.replace("/opt/opencode/bin", "/usr/bin"),

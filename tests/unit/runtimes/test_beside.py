@@ -17,6 +17,7 @@ from agency.agent.gateway.config import GatewayConfig
 from agency.agent.rooms.config import ChatConfig
 from agency.agent.rooms.own_task import own_task_of
 from agency.canonical import sha256_hex
+from agency.control.runtimes.beside.base import Occupant
 from agency.control.runtimes.beside.crew import Crew, Hired
 from agency.control.runtimes.beside.kept import Pace
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
@@ -79,7 +80,14 @@ class Scene:
 
     def make(self) -> Crew:
         settings = ProgramSettings(model="small")
-        return Crew("pm", USER, settings, self.hired, self.places, f"beside-{os.getpid()}")
+        return Crew(
+            "pm",
+            lambda: Occupant("pm", USER),
+            settings,
+            self.hired,
+            self.places,
+            f"beside-{os.getpid()}",
+        )
 
     def give_policy(self) -> None:
         self.places.policy.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,8 @@ def explain_command(
     else:
         config = load_config(config_file or local_config())
         held = gosuto_of(name, config)
-        document = read_policy(name, gosuto_file or held, held=gosuto_file is None)
+        slot = config.accounts[name].slot
+        document = read_policy(name, gosuto_file or held, held=gosuto_file is None, slot=slot)
         told = explained(name, document, config, offers_of(document, held))
     emit(told, as_json=as_json, human=lambda out: _show(out, told))
 

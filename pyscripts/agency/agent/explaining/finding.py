@@ -52,8 +52,10 @@ def gosuto_of(agent: str, config: ProxyConfig) -> Path:
     return account.gosuto
 
 
-def read_policy(agent: str, file: Path, *, held: bool) -> Document:
+def read_policy(agent: str, file: Path, *, held: bool, slot: bool = False) -> Document:
     """Read a Gosuto: the one that a gateway holds, or a person's file.
+
+    In a slot it is that of the agent there, whatever its name.
 
     Raises:
         AgencyError: it cannot be read, is invalid, or is another agent's.
@@ -69,7 +71,7 @@ def read_policy(agent: str, file: Path, *, held: bool) -> Document:
         document = read_canonical(content, sha256_hex(content))
     else:
         document = read_document(str(file), content)
-    if document.metadata.name != agent:
+    if document.metadata.name != agent and not slot:
         raise BadInputError(
             f"this is the Gosuto of {document.metadata.name}, not of {agent}", where=str(file)
         )

@@ -79,7 +79,8 @@ class Model(Written):
 class Account(Written):
     """Permissions of one agent; with `gosuto`, the limits of that document narrow it further.
 
-    `token_file` holds the digest of a token that the agent's runtime makes anew at each start.
+    `token_file` holds the digest of a token that the agent's runtime makes anew at each start. The
+    account of a `slot` is that of the agent in it, whose Gosuto has a name of its own.
     """
 
     token_sha256: Digest | None = None
@@ -93,6 +94,7 @@ class Account(Written):
     tokens_per_request: int | None = Field(default=None, ge=1, le=10_000_000)
     over_limit: Literal["shorten", "refuse"] = "shorten"
     gosuto: Path | None = None
+    slot: bool = False
 
     @model_validator(mode="after")
     def _has_one_token(self) -> Self:

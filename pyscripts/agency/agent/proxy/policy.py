@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from agency.agent.proxy.config import Account, Model
 from agency.agent.proxy.refusals import Refusal
@@ -56,7 +55,7 @@ class Policies:
             state = (found.st_mtime_ns, found.st_size, found.st_ino)
             known = self._read.get(agent)
             if known is None or known[0] != state:
-                known = (state, narrowed(account, _document(agent, account.gosuto), self.models))
+                known = (state, narrowed(account, _document(agent, account), self.models))
                 self._read[agent] = known
         except (OSError, AgencyError):
             self._read.pop(agent, None)
@@ -66,9 +65,10 @@ class Policies:
         return known[1]
 
 
-def _document(agent: str, path: Path) -> Document:
-    content = read_bounded(path, what="the Gosuto")
+def _document(agent: str, account: Account) -> Document:
+    assert account.gosuto is not None
+    content = read_bounded(account.gosuto, what="the Gosuto")
     document = read_canonical(content, sha256_hex(content))
-    if document.metadata.name != agent:
+    if document.metadata.name != agent and not account.slot:
         raise AgencyError("it is the Gosuto of another agent")
     return document

@@ -50,10 +50,21 @@ class Inventory(Mapping[str, AgentEntry]):
         """The slot of each agent that has one."""
         return {name: made.slot for name, made in self._created.items() if made.slot}
 
-    def free_slot(self) -> AgentEntry | None:
+    def free_slot(self, *, with_program: bool = False) -> AgentEntry | None:
         """Choose a slot that no agent has, by name; None if all are taken or there is none."""
         taken = {*self.slots.values()}
-        return next((each for name, each in sorted(self._spare.items()) if name not in taken), None)
+        free = (each for name, each in sorted(self._spare.items()) if name not in taken)
+        return next((each for each in free if each.program or not with_program), None)
+
+    def occupant(self, place: str) -> AgentEntry:
+        """Return the agent that runs under a name: the one in this slot, or the one of this name.
+
+        A slot that is free is told as it is declared. Raises KeyError if there is neither.
+        """
+        for name, slot in self.slots.items():
+            if slot == place:
+                return self._entries[name]
+        return self._entries.get(place) or self._spare[place]
 
     def port_of(self, name: str) -> int:
         """Return the port of an agent or of a slot. Raises KeyError if there is none."""

@@ -148,10 +148,14 @@ class Staff:
         )
 
     def _place(self, name: str, template: str) -> tuple[str, int]:
-        """Choose the slot, if its runtime needs one, and the port of a new agent."""
-        if self.runtime != "systemd":
+        """Choose the slot and the port of a new agent.
+
+        Where the runtime needs no slot, it takes one for its program alone.
+        """
+        needs_slot = self.runtime == "systemd"
+        slot = self.inventory.free_slot(with_program=not needs_slot)
+        if slot is None and not needs_slot:
             return "", self.inventory.free_port(name)
-        slot = self.inventory.free_slot()
         if slot is None:
             raise RefusalError(
                 "the agents here are users and units that NixOS declares, and no slot is free",

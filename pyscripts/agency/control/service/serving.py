@@ -58,7 +58,13 @@ async def control_plane(
         session = await stack.enter_async_context(client_session())
         api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
         acp = await stack.enter_async_context(AcpClient())
-        make = partial(startup.open_runtimes, handed=handed, ports=inventory.ports, api=api)
+        make = partial(
+            startup.open_runtimes,
+            handed=handed,
+            ports=inventory.ports,
+            api=api,
+            whose=inventory.occupant,
+        )
         runtime = SlottedRuntime((make_runtime or make)(config, clock), lambda: inventory.slots)
         stack.push_async_callback(_close_runtime, runtime)
         conditions = Conditions(clock)

@@ -20,7 +20,7 @@ from agency.control.runtimes.base import Runtime
 from agency.control.runtimes.beside.base import nothing_beside
 from agency.control.runtimes.beside.hosted import nothing_hosted
 from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
-from agency.control.service.programs import besides_of, crews_of, hosted_of
+from agency.control.service.programs import Whose, besides_of, crews_of, hosted_of
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
@@ -173,12 +173,15 @@ def open_runtimes(
     handed: Inherited | None = None,
     ports: Mapping[str, int] | None = None,
     api: MatrixSession | None = None,
+    whose: Whose | None = None,
 ) -> Runtime:
     """Make the runtimes that the configuration names. Raises as runtimes.registry does.
 
     `handed` holds the listening sockets of agents that were handed over; `ports` are those of all
-    agents, as they change; `api` is needed by agents that have a program.
+    agents, as they change; `api` is needed by agents that have a program, and `whose` by slots that
+    have one.
     """
+    known = whose or {agent.name: agent for agent in config.agents}.__getitem__
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
         ports={agent.name: agent.port for agent in config.agents} if ports is None else ports,
@@ -187,9 +190,9 @@ def open_runtimes(
         handed=handed or Inherited(),
         instance=config.instance,
         docker=config.docker,
-        besides=nothing_beside if api is None else besides_of(config, api),
-        crews=None if api is None else crews_of(config, api),
-        hosted=nothing_hosted if api is None else hosted_of(config, api),
+        besides=nothing_beside if api is None else besides_of(config, api, known),
+        crews=None if api is None else crews_of(config, api, known),
+        hosted=nothing_hosted if api is None else hosted_of(config, api, known),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

@@ -283,6 +283,8 @@ def test_a_changed_policy_counts_from_the_next_call_and_an_unreadable_one_forbid
     other = document({}, metadata={"name": "developer"})
     path.write_bytes(canonical(other))
     assert refused()
+    slot = pm.model_copy(update={"slot": True})
+    assert policies.account("pm", slot).models, "in a slot it is that of whoever is there"
     path.unlink()
     assert refused()
 

@@ -63,6 +63,19 @@ def test_the_accounts_follow_the_agents() -> None:
     assert "@agent-dev:x" not in accounts
 
 
+def test_who_runs_under_a_name_is_the_agent_in_the_slot_or_of_that_name() -> None:
+    inventory = Inventory([entry("pm", 20001), entry("slot-1", 20002, spare=True)])
+    assert inventory.occupant("pm").matrix_id == "@pm:x"
+    assert inventory.occupant("slot-1").matrix_id == "@slot-1:x", "nobody is in it"
+    inventory.apply([made("dev", 20002, "slot-1")])
+    assert inventory.occupant("slot-1").name == "dev"
+    assert inventory.occupant("slot-1").matrix_id == "@agent-dev:x"
+    inventory.apply([Deletion("dev")])
+    assert inventory.occupant("slot-1").name == "slot-1"
+    with pytest.raises(KeyError):
+        inventory.occupant("dev")
+
+
 def test_the_ports_are_those_of_agents_and_each_is_found_by_a_slots_name_too() -> None:
     inventory = Inventory([entry("pm", 20001), entry("slot-1", 20002, spare=True)])
     inventory.apply([made("dev", 20003)])

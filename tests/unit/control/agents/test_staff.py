@@ -15,6 +15,7 @@ from agency.control.agents.drafts import Drafts
 from agency.control.agents.inventory import Inventory
 from agency.control.config import AgentEntry
 from agency.control.grammar.kinds import variables_of
+from agency.control.runtimes.beside.settings import ProgramSettings
 from agency.control.store import agents, gosuto
 from agency.control.store.agents import Creation, Deletion, Desired
 from agency.control.store.gosuto import Version
@@ -132,6 +133,20 @@ async def test_where_agents_are_units_a_free_slot_is_taken(farm: Farm) -> None:
     assert "no slot is free" in other
     await farm.open()
     assert dict(farm.inventory.slots) == {"helper": "slot-1"}, "also after a restart"
+
+
+async def test_where_agents_need_no_slot_one_is_taken_for_its_program_alone(farm: Farm) -> None:
+    bare = AgentEntry(name="slot-1", role="x", matrix_id="@s:x.org", port=20077, spare=True)
+    program = ProgramSettings(model="small")
+    works = bare.model_copy(update={"name": "slot-2", "port": 20078, "program": program})
+    farm.entries += [bare, works]
+    await farm.open()
+    assert (await farm.say(CREATE)).startswith("helper is made")
+    other = await farm.say("!agency agents create other --template=t")
+    assert other.startswith("other is made")
+    found = {each.name: each for each in await farm.desk.database.read(agents.created)}
+    assert (found["helper"].slot, found["helper"].port) == ("slot-2", 20078)
+    assert found["other"].slot == ""
 
 
 async def test_a_deletion_that_the_runtime_refuses_is_tried_again(farm: Farm) -> None:

@@ -7,10 +7,19 @@ runtime ── open, close ──▶ Beside (crew.py) ── log_in, log_out ─
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from agency.secrets import SecretValue
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """Agent that runs under a name of its runtime: its own, or that of its slot."""
+
+    name: str
+    user: str  # its Matrix id
 
 
 class Beside(Protocol):

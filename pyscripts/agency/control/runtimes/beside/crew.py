@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.children import ChildSpec, start_child
-from agency.control.runtimes.beside.base import Accounts
+from agency.control.runtimes.beside.base import Accounts, Occupant
 from agency.control.runtimes.beside.kept import Kept, Pace, Started, StartedChild
 from agency.control.runtimes.beside.session import Session
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
@@ -54,10 +54,13 @@ class Hired:
 
 @dataclass(slots=True)
 class Crew:
-    """Programs beside the ACP process of one agent; see `Beside` for the contract of each call."""
+    """Programs beside the ACP process of one agent; see `Beside` for the contract of each call.
+
+    `agent` is its name for the runtime, `occupant` tells who that is.
+    """
 
     agent: str
-    user: str
+    occupant: Callable[[], Occupant]
     program: ProgramSettings
     hired: Hired
     places: Places
@@ -83,18 +86,17 @@ class Crew:
         Raises:
             AgencyError: a file cannot be written.
         """
-        places, hired = self.places, self.hired
+        places, hired, occupant = self.places, self.hired, self.occupant()
         to_gateway, to_control, to_model = (hired.new_token() for _ in range(3))
         self._tokens = tuple(map(SecretValue, (to_gateway, to_control, to_model)))
-        config = gateway_document(places, self.agent, hired.models)
+        config = gateway_document(places, occupant.name, hired.models)
         both = {GATEWAY_TOKEN: to_gateway, GATEWAY_CONTROL_TOKEN: to_control}
         _hand(places.gateway, config, both)
-        config = chat_document(
-            places, self.agent, self.user, hired.homeserver, hired.models, self.program
-        )
+        told = (occupant.name, occupant.user, hired.homeserver, hired.models, self.program)
+        config = chat_document(places, *told)
         _hand(places.rooms, config, {GATEWAY_TOKEN: to_gateway, MODEL_TOKEN: to_model})
-        if (told := work_document(places, hired.models, self.program)) is not None:
-            write_atomically(places.rooms.work, canonical_json(told), mode=_PRIVATE)
+        if (work := work_document(places, hired.models, self.program)) is not None:
+            write_atomically(places.rooms.work, canonical_json(work), mode=_PRIVATE)
         make_private(credentials)
         self._handed = credentials / GATEWAY_CONTROL_TOKEN
         _write(self._handed, to_control)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.control.runtimes.base import Usage
+from agency.control.runtimes.beside.base import Occupant
 from agency.control.runtimes.beside.crew import Hired
 from agency.control.runtimes.beside.kept import Kept, Started
 from agency.control.runtimes.beside.session import Session
@@ -85,10 +86,13 @@ class StartedContainer:
 
 @dataclass(slots=True)
 class ContainerCrew:
-    """Containers beside the one of an agent's ACP process."""
+    """Containers beside the one of an agent's ACP process.
+
+    `agent` is its name for the runtime, `occupant` tells who that is.
+    """
 
     agent: str
-    user: str
+    occupant: Callable[[], Occupant]
     program: ProgramSettings
     hired: Hired
     yard: Yard
@@ -124,10 +128,10 @@ class ContainerCrew:
         models = self.hired.models
         to_gateway, to_control, to_model = (self.hired.new_token() for _ in range(3))
         both = {GATEWAY_TOKEN: to_gateway, GATEWAY_CONTROL_TOKEN: to_control}
-        self._hand(
-            parts.GATEWAY, both, parts.GATEWAY_FILE, parts.gateway_document(self.agent, models)
-        )
-        told = parts.rooms_document(self.agent, self.user, models, self.program)
+        occupant = self.occupant()
+        gateway = parts.gateway_document(occupant.name, models)
+        self._hand(parts.GATEWAY, both, parts.GATEWAY_FILE, gateway)
+        told = parts.rooms_document(occupant.name, occupant.user, models, self.program)
         tokens = {GATEWAY_TOKEN: to_gateway, MODEL_TOKEN: to_model}
         self._hand(parts.ROOMS, tokens, parts.ROOMS_FILE, told)
         if (config := parts.command_document(self.program)) is not None:
