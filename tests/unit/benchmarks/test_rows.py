@@ -32,3 +32,22 @@ def test_slack_has_an_end(rows: Any) -> None:
 def test_a_limit_on_the_ratio_does_not_look_at_the_value(rows: Any) -> None:
     assert rows.Row("n", 60.0, "ms", "b", 50.0, 1.5, "ratio").ok
     assert not rows.Row("n", 80.0, "ms", "b", 50.0, 1.5, "ratio").ok
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "slack", "holds"),
+    [
+        (24.0, 18.0, 1.4, True),  # four times as slow as usual: twice the limit
+        (43.0, 18.0, 1.4, False),
+        (24.0, 4.6, 1.4, False),  # the machine was as fast as usual
+        (24.0, 18.0, 1.0, False),  # for an idle machine
+        (14.0, 2.0, 1.4, True),  # a faster one has the same limit
+        (22.0, 2.0, 1.4, False),
+    ],
+)
+def test_a_machine_that_was_slow_in_the_same_run_has_more_time(
+    rows: Any, value: float, baseline: float, slack: float, holds: bool
+) -> None:
+    row = rows.Row("n", value, "s", "b", baseline, 15, usual=4.6)
+    assert row.within(slack) is holds
+    assert rows.Row("n", value, "s", "b", baseline, 15).within(slack) is (value <= 15 * slack)
