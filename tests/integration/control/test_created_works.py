@@ -17,13 +17,18 @@ from agency.agent.models.conversation import ToolCall
 from working import ECHO, SLOT, Agency, within
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(
+    scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
+)
 def agency(
-    homeserver: Any, make_control: Callable[..., Any], request: pytest.FixtureRequest
+    homeserver: Any, make_shared_control: Callable[..., Any], request: pytest.FixtureRequest
 ) -> Iterator[Agency]:
-    """An agency whose agent helper was made by a command, and works in a slot."""
+    """An agency whose agent helper was made by a command, and works in a slot.
+
+    Of a module, for its directory has a short name: the path of a socket has at most 107 bytes.
+    """
     engine = request.getfixturevalue("containers") if request.param == "docker" else None
-    with working_agency(homeserver, make_control, engine, {}, slot=True) as made:
+    with working_agency(homeserver, make_shared_control, engine, {}, slot=True) as made:
         yield made
 
 
