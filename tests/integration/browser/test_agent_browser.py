@@ -18,6 +18,7 @@ import pytest
 from browsing import Browser, Driver, browser, command, connect, drive, interpreter_for
 from templating import Site, browser_is_here, site
 
+from agency.children import stat_fields
 from working import within
 
 pytestmark = [pytest.mark.templates, pytest.mark.timeout(180)]
@@ -336,10 +337,9 @@ def pages_are_confined(browser_pid: int) -> bool:
 def descendants(pid: int) -> set[int]:
     """Find a process's children, theirs, and so on: Chromium writes its titles over the signs."""
     parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            after_name = entry.read_text().rpartition(")")[2]
-            parents[int(entry.parent.name)] = int(after_name.split()[1])
+            parents[int(entry.name)] = int(stat_fields(int(entry.name))[1])
     found = {pid}
     while more := {each for each, parent in parents.items() if parent in found} - found:
         found |= more
