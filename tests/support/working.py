@@ -342,6 +342,10 @@ class Agency:
         """The files with the tokens of its programs."""
         return [each for each in self.agent.rglob("credentials/*") if each.is_file()]
 
+    def kept(self) -> list[str]:
+        """What the runtime keeps of the agent over its runs."""
+        return [str(each) for each in self.agent.rglob("state/*")]
+
     def token(self, name: str) -> str:
         """A token of the program in rooms."""
         return (self.agent / "rooms" / "credentials" / name).read_text()

@@ -146,6 +146,10 @@ class ContainedAgency(Agency):
     def token_files(self) -> list[Path]:
         return [*self.handed.glob("*/*-token")]
 
+    def kept(self) -> list[str]:
+        volumes = self._engine.cli("volume", "ls", "-q").split()
+        return [each for each in volumes if f"-{self.runs_as}" in each]
+
     def token(self, name: str) -> str:
         return (self.handed / f"{self.runs_as}.rooms" / name).read_text()
 

@@ -51,9 +51,10 @@ def test_it_answers_by_its_own_name_and_the_next_in_the_slot_knows_nothing_of_it
     assert "helper" in shown
     assert "running" in shown
 
+    assert agency.kept()
     agency.decided("!agency agents delete helper")
     assert not agency.token_files()
-    assert not (agency.agent / "rooms").exists()
+    assert agency.kept() == []
     assert "helper" not in agency.order("!agency agents list")
 
     told = agency.order("!agency agents create other --template=developer")
