@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import binding
 import properties
 import pytest
 import requests
@@ -27,6 +28,7 @@ from agency.spinup.targets.local import synapse
 
 DOMAIN = "agency.example"
 properties.use()
+binding.use()
 
 
 def example_instance() -> Instance:

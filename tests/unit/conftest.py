@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binding
 import properties
 
 properties.use()
+binding.use()

@@ -121,7 +121,7 @@ def test_what_waits_survives_kill_9_and_is_denied_with_a_reason(team: Team) -> N
     team.control.start()
     assert op in bob.ask("!agency approvals list")["body"]
     denied = bob.ask(f'deny {op} reason="the release runs"')
-    assert denied[REPLY_KEY]["ok"] is True
+    assert denied[REPLY_KEY]["ok"] is True, denied["body"]
     assert team.final(event) == (
         "@bob:agency.example denied this, so it was not run: the release runs"
     )
@@ -172,7 +172,7 @@ def test_what_is_disabled_stays_so_through_kill_9(team: Team) -> None:
     team.control.start()
     for verb in ("start", "restart"):
         refused = bob.ask(f"!agency agents {verb} pm")
-        assert refused[REPLY_KEY]["ok"] is False
+        assert refused[REPLY_KEY]["ok"] is False, refused["body"]
         assert "agents enable pm" in refused["body"]
     assert "0 of 2 agents run." in bob.ask("!list-agents")["body"]
     assert "disabled" in bob.ask("!agency agents show pm")["body"]

@@ -102,7 +102,7 @@ def test_end_of_an_agents_log_is_shown_and_its_status_counts(room: Any, control:
     assert outcomes(control, trace(logs)) == ["done"]
     for wrong in ("pn", "pm --lines=101"):
         refused = room.ask(f"!agency agents logs {wrong}")
-        assert refused["org.agency.reply"]["ok"] is False
+        assert refused["org.agency.reply"]["ok"] is False, refused["body"]
         assert outcomes(control, trace(refused)) == ["refused"]
 
 
@@ -125,7 +125,7 @@ def test_agent_whose_port_is_taken_does_not_start(room: Any, control: Any) -> No
         other.bind(("127.0.0.1", port))
         other.listen()
         reply = room.ask("!start-agent pm")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert "the port is taken" in reply["body"]
     assert outcomes(control, trace(reply)) == ["accepted", "failed"]
     assert room.ask("!start-agent pm")["org.agency.reply"]["ok"] is True
@@ -136,7 +136,7 @@ def test_somebody_who_is_no_operator_is_refused(
 ) -> None:
     stranger = join_as(room, homeserver, "@eve:agency.example", eve)
     refused = stranger.ask("!start-agent pm")
-    assert refused["org.agency.reply"]["ok"] is False
+    assert refused["org.agency.reply"]["ok"] is False, refused["body"]
     assert "@eve:agency.example is not an operator" in refused["body"]
     assert outcomes(control, trace(refused)) == ["refused"]
     assert "0 of 2 agents run" in room.ask("!agency agents list")["body"]
@@ -237,7 +237,7 @@ def test_command_said_while_the_control_plane_was_away_is_run_when_it_is_back(
 def test_help_and_mistakes(room: Any) -> None:
     assert "agents start" in room.ask("!agency help")["body"]
     mistake = room.ask("!start-agentx pm")
-    assert mistake["org.agency.reply"]["ok"] is False
+    assert mistake["org.agency.reply"]["ok"] is False, mistake["body"]
     assert "!start-agentx pm\n^^^^" in mistake["body"]
     unknown = room.ask("!start-agent developr")
     assert "did you mean developer?" in unknown["body"]

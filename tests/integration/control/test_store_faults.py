@@ -44,7 +44,7 @@ def sends_and_waits_while(
     assert control.process.poll() is None, "it ended"
     mend()
     answer = wait_for(lambda: room.replies(event), "the reply", 60)[0]
-    assert answer["content"]["org.agency.reply"]["ok"] is True
+    assert answer["content"]["org.agency.reply"]["ok"] is True, answer["content"]["body"]
     assert control.ready(20).status_code == 200
     assert gauge(control, "agency_control_database_writable") == "1.0"
     assert starts(control) == ["accepted", "done"]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from binding import free_port
 from gatewaying import ALICE, Running, allow, document, reached, server
 
 from agency.canonical import sha256_hex
@@ -81,9 +81,7 @@ class Agent:
 
 @pytest.fixture
 async def agent(gateway: Running) -> AsyncIterator[Agent]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     agent = Agent(gateway, port)
     agent.start()
     yield agent

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from binding import free_port
 from gatewaying import ALICE, Running, allow, document, reached, server, told
 
 from agency.protocols import GatewayRefusedError, ToolCall
@@ -284,9 +284,7 @@ async def test_a_redirect_is_not_followed(gateway: Running) -> None:
 
 
 async def test_a_server_over_http_is_used_like_any_other(gateway: Running, place: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     script = (
         "import sys; from mcp.server.fastmcp import FastMCP\n"
         "m = FastMCP('far', host='127.0.0.1', port=int(sys.argv[1]))\n"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from agency.control.acp_client import AcpClient
 from agency.control.runtimes.base import Runtime, StartRequest, State
 from agency.control.runtimes.process import ProcessRuntime
 from agency.control.runtimes.registry import RuntimePerAgent
+from agency.ports import assign
 
 if TYPE_CHECKING:
     from agent_containers import AgentsEngine
@@ -50,13 +50,7 @@ def until() -> Until:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Finds a free loopback port."""
-
-    def free_port() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return free_port
+    return lambda: assign(("free",), {})["free"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -72,7 +73,12 @@ def spawn() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 
 def environment_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
+    """What a process got; the kernel shows nothing while it executes a program."""
+    deadline = time.monotonic() + 10
+    while not (shown := Path(f"/proc/{pid}/environ").read_bytes()):
+        assert time.monotonic() < deadline, f"process {pid} shows no environment"
+        time.sleep(0.01)
+    return shown
 
 
 def token_file(tmp_path: Path, name: str = "pm") -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from binding import free_port
 from synapse.config.homeserver import HomeServerConfig
 
 Texts = dict[str, Any]
@@ -44,7 +44,7 @@ def _nginx(text: str, place: Path, modules: Path, certificate: tuple[Path, Path]
             stand_in.write_text("types { text/html html; }\n" if "mime" in path else "")
         text = text.replace(path, str(stand_in))
     text = re.sub(r"(?m)^\s*(user|pid) .*;$", "", text)
-    text = re.sub(r"listen (0\.0\.0\.0|\[::\]):443", rf"listen \1:{_free_port()}", text)
+    text = re.sub(r"listen (0\.0\.0\.0|\[::\]):443", rf"listen \1:{free_port()}", text)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"{kind}_temp_path {place}/{kind};\n" for kind in kinds)
     temporary += f"access_log {place}/access;\n"
@@ -55,12 +55,6 @@ def _nginx(text: str, place: Path, modules: Path, certificate: tuple[Path, Path]
     file = place / "nginx.conf"
     file.write_text(f"{head}pid {place}/nginx.pid;\n{text}")
     return file
-
-
-def _free_port() -> int:
-    """nginx -t binds what it would listen on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_nginx_takes_the_edge(

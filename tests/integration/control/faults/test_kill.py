@@ -98,7 +98,7 @@ def test_killed_while_a_change_is_under_way(
     reply = one_reply(control, stub, event, wait_for)
     assert "was not run again. pm is to run, with no project." in reply["body"]
     assert reply["body"].endswith("Seen now: pm is running, with no project.")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert [(row["actor"], row["outcome"]) for row in control.audit()][1:] == [
         ("@alice:agency.example", "accepted"),
         ("system", "accepted"),

@@ -170,7 +170,7 @@ def test_control_plane_runs_on_it(
     for txn in ("one", "one", "two"):
         assert control.deliver([event], txn=txn).status_code == 200
     (reply,) = wait_for(lambda: stub.replies(event["event_id"]), "reply")
-    assert reply["org.agency.reply"]["ok"] is True
+    assert reply["org.agency.reply"]["ok"] is True, reply["body"]
     control.stop(signal.SIGKILL)
     control.start()
     ping = make_event("!agency ping")

@@ -129,4 +129,4 @@ def test_change_waits_while_the_homeserver_restarts(
     stub.mend()
     control.start()
     (reply,) = wait_for(lambda: stub.replies(event["event_id"]), "reply")
-    assert reply["org.agency.reply"]["ok"] is True
+    assert reply["org.agency.reply"]["ok"] is True, reply["body"]

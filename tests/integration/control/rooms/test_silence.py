@@ -161,7 +161,7 @@ def test_encrypted_room_stops_changes_and_looks_are_answered(
     admin.set_state(room.room_id, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
     said = room.say(START)
     reply = room.reply(said)["content"]
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert "is encrypted" in reply["body"]
     assert refused(control, said) is not None
     assert room.ask("!agency ping")["org.agency.reply"]["ok"] is True

@@ -46,7 +46,7 @@ def test_successor_is_followed(
         levels = {**admin.state(old, "m.room.power_levels"), "events_default": 0}
         admin.set_state(old, "m.room.power_levels", levels)
         answer = moved.ask("!agency agents start pm")
-        assert answer["org.agency.reply"]["ok"] is False
+        assert answer["org.agency.reply"]["ok"] is False, answer["body"]
         assert new in answer["body"]
         assert control.stop() == 0
         control.start()

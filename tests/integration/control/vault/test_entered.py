@@ -72,7 +72,7 @@ def test_a_token_in_the_room_is_taken_out_of_it(
 ) -> None:
     event = room.say(f"here it is: {TOKEN}")
     reply = room.reply(event)["content"]
-    assert reply[REPLY_KEY]["ok"] is False
+    assert reply[REPLY_KEY]["ok"] is False, reply["body"]
     assert "This message held a GitLab token" in reply["body"]
     assert "I deleted the message" in reply["body"]
     path = f"/_matrix/client/v3/rooms/{room.room_id}/event/{event}"

@@ -290,4 +290,4 @@ async def test_without_a_master_key_the_commands_say_so(desk: Desk) -> None:
     desk.handlers["secrets list"] = build_handlers(services)["secrets list"]
     (reply,) = await desk.say("!agency secrets list")
     assert "no vault" in reply["body"]
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]

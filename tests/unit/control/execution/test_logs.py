@@ -108,7 +108,7 @@ def real_logs(desk: Any) -> Talkative:
 async def test_an_operator_is_shown_the_log_and_it_is_on_record(desk: Any) -> None:
     runtime = real_logs(desk)
     (reply,) = await desk.say("!agency agents logs pm --lines=5")
-    assert reply["org.agency.reply"]["ok"] is True
+    assert reply["org.agency.reply"]["ok"] is True, reply["body"]
     assert reply["body"].endswith("\n\n    token is [***]\n    <b>@room</b>")
     assert "&lt;b&gt;@room&lt;/b&gt;" in reply["formatted_body"]
     assert reply["m.mentions"] == {}
@@ -122,7 +122,7 @@ async def test_an_operator_is_shown_the_log_and_it_is_on_record(desk: Any) -> No
 async def test_nobody_else_is_shown_any(desk: Any) -> None:
     runtime = real_logs(desk)
     (reply,) = await desk.say("!agency agents logs pm", sender="@eve:x.org")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert "not an operator" in reply["body"]
     assert await desk.say("!agency agents logs pm", sender="@agent-pm:x.org") == []
     assert runtime.asked == []

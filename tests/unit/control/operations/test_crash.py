@@ -43,7 +43,7 @@ async def test_changing_command_is_not_run_again_but_answered_with_what_is_seen(
     await desk.settle()
     assert desk.calls == []
     (reply,) = await desk.said()
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert "was not run again. Seen now: pm is stopped. Send it again" in reply["body"]
     assert [row[2] for row in await desk.outcomes()] == ["accepted", "interrupted"]
 

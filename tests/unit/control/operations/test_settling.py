@@ -19,7 +19,7 @@ ALICE = "@alice:x.org"
 async def test_reading_command_runs_and_has_one_row(desk: Any) -> None:
     (reply,) = await desk.say("!agency ping")
     assert reply["body"] == "did ping"
-    assert reply["org.agency.reply"]["ok"] is True
+    assert reply["org.agency.reply"]["ok"] is True, reply["body"]
     assert desk.calls == [f"ping by {ALICE}"]
     assert await desk.outcomes() == [(ALICE, "ping", "done")]
     assert await desk.unfinished() == 0
@@ -47,7 +47,7 @@ async def test_changing_command_is_accepted_before_and_recorded_after(desk: Any)
 
 async def test_mistake_is_pointed_at(desk: Any) -> None:
     (reply,) = await desk.say("!start-agentx pm")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert "<pre><code>!start-agentx pm\n^^^^^^^^^^^^^" in reply["formatted_body"]
     assert await desk.outcomes() == [(ALICE, "command", "refused")]
     assert desk.calls == []
@@ -132,7 +132,7 @@ async def test_malformed_events_do_not_stop_the_others(desk: Any) -> None:
 async def test_characters_that_are_none_are_answered(desk: Any) -> None:
     for text in ("!agency \ud800", "!agency ping\0", "!agency \u202eping", "!agency p\u200bing"):
         (reply,) = await desk.say(text)
-        assert reply["org.agency.reply"]["ok"] is False
+        assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert desk.calls == []
 
 
@@ -176,7 +176,7 @@ async def test_handler_that_fails_is_answered(
 
     desk.handlers["agents start"] = failing
     (reply,) = await desk.say("!agency agents start pm")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
     assert reply["body"].startswith(said)
     assert "canary-1f" not in reply["body"]
     assert [row[2] for row in await desk.outcomes()] == ["accepted", outcome]
@@ -188,7 +188,7 @@ async def test_failed_result_is_not_ok(desk: Any) -> None:
 
     desk.handlers["agents start"] = failing
     (reply,) = await desk.say("!agency agents start pm")
-    assert reply["org.agency.reply"]["ok"] is False
+    assert reply["org.agency.reply"]["ok"] is False, reply["body"]
 
 
 async def test_nothing_is_run_while_too_much_waits_to_be_said(desk: Any) -> None:

@@ -108,7 +108,7 @@ async def test_command_to_a_full_queue_is_refused_and_audited(desk: Any) -> None
         await desk.take(*(desk.event("!start-agent slow") for _ in range(2)))
         await until(answered_refusal(desk))
         (refused,) = await desk.said()
-        assert refused["org.agency.reply"]["ok"] is False
+        assert refused["org.agency.reply"]["ok"] is False, refused["body"]
         assert refused["body"].startswith("Too many changes of slow wait already; nothing was done")
         assert (await desk.details())[-1]["code"] == "queue-full"
         assert [row[2] for row in await desk.outcomes()] == ["accepted", "refused"]
