@@ -28,6 +28,7 @@ in
 {
   config.agency = {
     agents = lib.mapAttrs (name: agent: {
+      spare = lib.mkDefault (agent.spare or false);
       limits = defaults (limits (agent.limits or { }));
       egress = lib.mkIf (agent.egress or [ ] != [ ]) (lib.mkDefault agent.egress);
       workspace = defaults (

@@ -43,6 +43,7 @@ let
         }
         // programOf name
         // lib.optionalAttrs (agent.runtime != "systemd") { inherit (agent) runtime; }
+        // lib.optionalAttrs agent.spare { inherit (agent) spare; }
       ) agency.agents;
     }
     // lib.optionalAttrs (agency.models.enable && facts.models or null != null) {

@@ -17,6 +17,7 @@ in
 {
   failing = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
   control = config.environment.etc."agency/control.json".text;
+  proxy = config.environment.etc."agency/proxy.json".text;
   unit = config.systemd.units."agency-control.service".text;
   docker = config.virtualisation.docker.enable;
   members = config.users.groups.docker.members;
