@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 from agency import ports
 
-_FIRST, _EACH, _WORKERS = 10300, 100, 17
+_RANGE = range(10300, 12000)  # below those of the agency and of the kernel
 
 
+@cache
 def use() -> None:
-    """Find free ports among those of this worker alone, in this process and its forks.
+    """Give free ports of this worker alone, each once before one comes again.
 
-    A port is free when it is looked for, and taken a second later; with one range for all, another
-    worker got it in between. The range is below those of the agency and of the kernel.
+    A port is free when it is looked for, and taken when its program listens: until then another
+    worker, or another program of the same test, may not get it. Processes that this one starts
+    look for theirs elsewhere, as the product does.
     """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-    number = int(worker) % _WORKERS if worker.isdigit() else 0
-    start = _FIRST + number * _EACH
-    ports.FREE_RANGE = range(start, start + _EACH)
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    each = len(_RANGE) // count
+    own = itertools.cycle(_RANGE[number * each : (number + 1) * each])
+    pid, elsewhere = os.getpid(), ports._free_port
+
+    def next_port(taken: set[int]) -> int:
+        if os.getpid() != pid:
+            return elsewhere(taken)
+        return next(port for port in own if port not in taken and ports.is_free(port))
+
+    ports._free_port = next_port
 
 
 @contextmanager
