@@ -88,8 +88,17 @@ in
           network = "loopback";
           path = programs;
           after = [ "agency-agent-gateway@%i.service" ];
-          # Compilers and interpreters of the work map executable memory.
-          relax.MemoryDenyWriteExecute = false;
+          relax = {
+            # Compilers and interpreters of the work map executable memory.
+            MemoryDenyWriteExecute = false;
+            # What does a task is started by prlimit, which sets its limits, and by setpriv, which
+            # sets capabilities whatever it is asked for. There are none, so nothing is won by it.
+            SystemCallFilter = [
+              "@system-service"
+              "~@privileged"
+              "capset"
+            ];
+          };
           timer = {
             OnCalendar = "*:0/15";
             Persistent = true;

@@ -87,6 +87,13 @@ in
                 "CAP_SETGID"
                 "CAP_SETUID"
               ];
+              # It gives what it makes to the agent, and runs git as the agent (setpriv).
+              SystemCallFilter = [
+                "@system-service"
+                "~@privileged @resources"
+                "@chown @setuid"
+                "capset"
+              ];
               ProtectHome = false;
             };
             serviceConfig.ReadWritePaths = [ "/home" ];
