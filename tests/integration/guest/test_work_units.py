@@ -37,6 +37,7 @@ EXPORTED = (
     "usr/lib/sysusers.d/agency.conf",
     "usr/lib/tmpfiles.d/agency.conf",
     *(f"etc/systemd/system/{RECONCILE}.{kind}" for kind in ("service", "timer")),
+    "etc/systemd/system/agency-agent-mcp@.service",
     *(
         f"etc/systemd/system/agency-agent-{unit}@.{kind}"
         for unit in ("scheduler", "task-loop")
@@ -60,6 +61,7 @@ told["others"] = may("/home/agent-developer")
 pathlib.Path("seen-" + task["name"] + ".json").write_text(json.dumps(told))
 raise SystemExit(3 if task["name"] == "fails" else 0)
 """
+GATEWAY = "http://127.0.0.1:23998/mcp"
 MOST_LOOKS = 120
 
 
@@ -70,7 +72,8 @@ def home(agent: str) -> PurePosixPath:
 def settings(agent: str) -> dict[str, Any]:
     """As `modules/agents` writes them."""
     loop = {"maxTasks": 5, "maxWallTime": 600, "maxErrors": 3, "command": [str(DOES)]}
-    return {"name": agent, "role": agent, "home": str(home(agent)), "taskLoop": loop}
+    mcp = {"servers": {}, "gateway": GATEWAY}
+    return {"name": agent, "role": agent, "home": str(home(agent)), "taskLoop": loop, "mcp": mcp}
 
 
 def workspaces() -> dict[str, Any]:
@@ -238,7 +241,20 @@ async def test_incidents_are_shared_by_the_loop_and_changed_by_nobody_else(host:
     assert "disk-is-slow" in json.dumps((await seen(host, "told"))["task"]["context"])
 
 
-@pytest.mark.parametrize("unit", [SCHEDULER, LOOP, RECONCILE])
+async def test_tools_are_the_gateway_and_what_the_agent_has_there_stays(host: Guest) -> None:
+    own = {"mcpServers": {"mine": {"command": "mine"}}}
+    file = home("pm") / ".mcp.json"
+    await host.run(
+        "runuser", "--user", "agent-pm", "--", "tee", str(file), stdin=json.dumps(own).encode()
+    )
+    await host.run("systemctl", "start", "agency-agent-mcp@pm.service", timeout_s=60)
+    servers = json.loads(await host.read(file))["mcpServers"]
+    assert servers.pop("mine") == {"command": "mine"}
+    assert [server["url"] for server in servers.values()] == [GATEWAY]
+    assert (await host.run("stat", "--format=%U", str(file))).decode() == "agent-pm\n"
+
+
+@pytest.mark.parametrize("unit", [SCHEDULER, LOOP, RECONCILE, "agency-agent-mcp@pm"])
 async def test_the_units_are_confined(host: Guest, unit: str) -> None:
     argv = ("systemd-analyze", "security", "--no-pager", "--threshold=30", f"{unit}.service")
     assert b"Overall exposure level" in await host.run(*argv)
