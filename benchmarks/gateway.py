@@ -108,6 +108,9 @@ class _Nothing:
         self._offered = Offered({tool.full: tool})
         self._redactor = Redactor(())
 
+    async def settled(self, within_s: float) -> None:
+        pass
+
     def offered(self) -> Offered:
         return self._offered
 

@@ -64,6 +64,10 @@ class FakeTools:
     answer: Callable[[], Any] | None = None
     cut_off: frozenset[str] = frozenset()
     secrets: tuple[SecretValue, ...] = ()
+    waited_s: list[float] = field(default_factory=list)
+
+    async def settled(self, within_s: float) -> None:
+        self.waited_s.append(within_s)
 
     def offered(self) -> Offered:
         return Offered(self.tools, self.cut_off)

@@ -104,6 +104,8 @@ async def main() -> None:
                 "params": {"x": "y" * 4096},
             }
             sys.stdout.write(json.dumps(line) + "\n")
+    while KIND == "late" and not (PLACE / "go").exists():  # noqa: ASYNC110 - a test makes it
+        await asyncio.sleep(0.02)
     if KIND == "garbage":
         sys.stdout.write("this is no message\n")
         sys.stdout.flush()

@@ -68,6 +68,23 @@ async def test_a_program_gets_what_its_policy_allows(gateway: Running, place: Pa
     assert gateway.stop() == 0
 
 
+async def test_a_program_that_asks_early_gets_the_tools_of_a_server_that_begins(
+    gateway: Running, place: Path
+) -> None:
+    servers = {"web": server("late", place / "web"), "files": server("good", place / "files")}
+    rules = {**ECHO, "files": allow("files/echo")}
+    await gateway.give(document(servers, rules), ready=False)
+    async with gateway.program() as program:
+        listing = asyncio.create_task(program.list_tools())
+        files = lambda status: {e.name: e.health for e in status.servers}["files"] == "ok"  # noqa: E731
+        seen = await gateway.until(files)
+        assert {each.name: each.health for each in seen.servers}["web"] == "starting"
+        assert not listing.done()
+        (place / "web" / "go").touch()
+        assert [each.name for each in (await listing).tools] == ["files__echo", "web__echo"]
+    assert gateway.stop() == 0
+
+
 async def test_only_who_has_the_right_token_is_answered(gateway: Running, place: Path) -> None:
     hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     accept = {"Accept": "application/json, text/event-stream"}

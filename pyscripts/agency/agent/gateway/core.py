@@ -30,7 +30,6 @@ from agency.secrets import MIN_LENGTH, SecretValue
 from agency.settings import read_bounded
 
 _MAX_DOCUMENT = 512 * 1024
-_SETTLE_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -193,10 +192,6 @@ class Gateway:
             secrets_sha256=self.secrets_sha256,
             servers=servers,
         )
-
-    async def settled(self) -> None:
-        """Wait a moment for servers that were just started."""
-        await self.servers.settled(_SETTLE_S)
 
     async def close(self) -> None:
         """End calls, then servers, then the journal."""

@@ -43,7 +43,7 @@ def build_mcp(dispatcher: Dispatcher) -> Server[object, object]:
             types.Tool(
                 name=tool.public, description=tool.description, inputSchema=dict(tool.input_schema)
             )
-            for tool in dispatcher.listed()
+            for tool in await dispatcher.offer()
         ]
         return types.ServerResult(types.ListToolsResult(tools=tools))
 

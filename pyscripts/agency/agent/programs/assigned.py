@@ -100,6 +100,7 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
     given = load(files.task, Given, what="the task", hint="the task loop writes it")
     try:
         config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
+        _refuse_without_policy(config)
         return await _worked(config, given, files, clock)
     except AgencyError as error:
         if isinstance(error, AgentAwayError) or not _is_handed_over(config_file):
@@ -110,6 +111,20 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
 def _is_handed_over(config_file: Path) -> bool:
     """Return whether there is what a start of the agent writes, and its end removes."""
     return config_file.exists() and has_credential(MODEL_TOKEN)
+
+
+def _refuse_without_policy(config: WorkConfig) -> None:
+    """Refuse to begin while the agent has no Gosuto, which comes to it after its start.
+
+    Raises:
+        AgentAwayError: it has none yet.
+    """
+    if not config.gosuto.exists():
+        raise AgentAwayError(
+            "the agent has no Gosuto yet",
+            where=str(config.gosuto),
+            hint="it comes from the control plane after a start: `gosuto push` sends it again",
+        )
 
 
 async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock) -> Worked:

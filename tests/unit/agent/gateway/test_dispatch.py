@@ -13,6 +13,7 @@ from agency.agent.gateway.calls.dispatch import (
     ServerGoneError,
 )
 from agency.agent.gateway.calls.results import Block, Raw, Result
+from agency.agent.programs import gateway_tools
 from agency.secrets import SecretValue
 from agency.workspace.audit.watch.tallies import is_denial
 
@@ -360,6 +361,12 @@ async def test_calls_at_once_have_a_bound(desk: Desk) -> None:
         each.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(await desk.call(text="one more"), Result)
+
+
+async def test_a_program_is_offered_tools_after_a_bounded_wait_for_servers(desk: Desk) -> None:
+    assert [each.full for each in await desk.dispatcher.offer()] == ["files/read", "web/echo"]
+    (waited_s,) = desk.tools.waited_s
+    assert 0 < waited_s < gateway_tools._LIST_S, "as long as a program waits for the list"
 
 
 async def test_a_cut_off_server_is_neither_listed_nor_called(desk: Desk) -> None:

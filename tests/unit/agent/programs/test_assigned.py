@@ -7,12 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from agency.agent.programs.assigned import MAX_NOTE, Given, handed, result_of, task_text
+from agency.agent.programs.assigned import (
+    MAX_NOTE,
+    MODEL_TOKEN,
+    Given,
+    Handed,
+    handed,
+    result_of,
+    task_text,
+    work_assigned,
+)
+from agency.agent.programs.builtin import AgentAwayError
 from agency.agent.programs.steps import Ending, Finish
 from agency.agent.programs.tools import NoTools
 from agency.agent.programs.work import WorkConfig, Worked, work
 from agency.clock import Clock
-from agency.errors import PrerequisiteError, UsageError
+from agency.errors import AgencyError, PrerequisiteError, UsageError
 from agency.workspace.tasks.performer import _Result
 
 
@@ -51,3 +61,25 @@ async def test_without_a_journal_nothing_is_worked_on(tmp_path: Path) -> None:
     told = {"gosuto": str(tmp_path / "none"), "model": {"url": "http://127.0.0.1:1"}}
     with pytest.raises(PrerequisiteError, match="no journal"):
         await work(WorkConfig.model_validate_json(json.dumps(told)), "Do it.", NoTools(), Clock())
+
+
+@pytest.mark.parametrize("policy", [None, b"no Gosuto"])
+async def test_a_task_waits_for_an_agent_that_was_given_no_policy_yet(
+    policy: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: one that cannot be read is for a person, and the task has failed."""
+    gosuto, config = tmp_path / "gosuto.json", tmp_path / "work.json"
+    if policy is not None:
+        gosuto.write_bytes(policy)
+    config.write_text(json.dumps({"gosuto": str(gosuto), "model": {"url": "http://127.0.0.1:1"}}))
+    files = Handed(tmp_path / "task.json", tmp_path / "result.json")
+    files.task.write_text(given().model_dump_json())
+    (tmp_path / MODEL_TOKEN).write_text("token-of-the-agent")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(AgencyError) as caught:
+        await work_assigned(config, files, Clock())
+    assert isinstance(caught.value, AgentAwayError) is (policy is None)
+    assert files.result.exists() is (policy is None)
+    if policy is None:
+        told = json.loads(files.result.read_text())
+        assert told == {"note": "the agent has no Gosuto yet", "away": True}

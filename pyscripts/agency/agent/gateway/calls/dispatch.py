@@ -47,6 +47,7 @@ from agency.secrets import Redactor
 MAX_CALLS = 32
 MAX_DOUBTS = 256
 _DRAIN_S = 3.0
+_BEGIN_S = 10.0  # less than programs wait for a list
 _TTL_S = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ class Tools(Protocol):
 
     def offered(self) -> Offered:
         """Return what can be called now."""
+        ...
+
+    async def settled(self, within_s: float) -> None:
+        """Wait until each server was looked at once, or for so long."""
         ...
 
     def redactor(self) -> Redactor:
@@ -146,6 +151,11 @@ class Dispatcher:
     def listed(self) -> tuple[Tool, ...]:
         """List the tools that the program may know of."""
         return listed(self.policy, self.tools.offered())
+
+    async def offer(self) -> tuple[Tool, ...]:
+        """List them for the program, which believes the list: servers that begin are waited for."""
+        await self.tools.settled(_BEGIN_S)
+        return self.listed()
 
     def set_policy(self, policy: Policy | None) -> None:
         """Decide by another policy from now on; calls that were begun go on."""
