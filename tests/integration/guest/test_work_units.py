@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from authority import Authority
 
 from agency import naming
 from agency.guests.images.debs import hold_debs
@@ -38,6 +39,7 @@ EXPORTED = (
     "usr/lib/tmpfiles.d/agency.conf",
     *(f"etc/systemd/system/{RECONCILE}.{kind}" for kind in ("service", "timer")),
     "etc/systemd/system/agency-agent-mcp@.service",
+    "etc/systemd/system/agency-agent-workspace@.service",
     *(
         f"etc/systemd/system/agency-agent-{unit}@.{kind}"
         for unit in ("scheduler", "task-loop")
@@ -62,6 +64,7 @@ pathlib.Path("seen-" + task["name"] + ".json").write_text(json.dumps(told))
 raise SystemExit(3 if task["name"] == "fails" else 0)
 """
 GATEWAY = "http://127.0.0.1:23998/mcp"
+FETCHES = ("git", "libcurl3-gnutls", "libnghttp2-14", "librtmp1", "libssh2-1", "libpsl5")
 MOST_LOOKS = 120
 
 
@@ -69,11 +72,50 @@ def home(agent: str) -> PurePosixPath:
     return PurePosixPath("/home", naming.agent_user(agent))
 
 
+# A repository of somebody's, over HTTPS.
+REMOTE = "https://127.0.0.1:8443/notes"
+SERVES = """
+import functools, http.server, ssl, sys
+place, chain, key = sys.argv[1:]
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=place)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 8443), handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(chain, key)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+MAKES = """
+set -e
+git init --quiet --initial-branch=main /srv/notes
+cd /srv/notes
+echo "of the team" > README.md
+git add README.md
+git -c user.name=team -c user.email=team@agency.test commit --quiet --message begin
+git update-server-info
+mv .git ../notes.git && cd .. && rm -r notes && mv notes.git notes
+"""
+
+
 def settings(agent: str) -> dict[str, Any]:
     """As `modules/agents` writes them."""
+    about = {
+        "fullName": agent,
+        "email": f"{agent}@agency.test",
+        "matrixId": f"@agent-{agent}:agency.test",
+        "domain": "agency.test",
+        "operators": ["@alice:agency.test"],
+        "remote": REMOTE if agent == "developer" else None,
+    }
     loop = {"maxTasks": 5, "maxWallTime": 600, "maxErrors": 3, "command": [str(DOES)]}
     mcp = {"servers": {}, "gateway": GATEWAY}
-    return {"name": agent, "role": agent, "home": str(home(agent)), "taskLoop": loop, "mcp": mcp}
+    return {
+        "name": agent,
+        "role": agent,
+        "home": str(home(agent)),
+        "taskLoop": loop,
+        "mcp": mcp,
+        "workspace": about,
+    }
 
 
 def workspaces() -> dict[str, Any]:
@@ -87,6 +129,7 @@ def workspaces() -> dict[str, Any]:
             "fullName": name,
             "email": f"{name}@agency.test",
             "home": str(home(name)),
+            **({"remote": REMOTE} if name == "developer" else {}),
         }
         for name, uid in AGENTS.items()
     ]
@@ -101,8 +144,8 @@ async def host(guest: Guest, materials: Materials, place: Any) -> AsyncIterator[
         place.materials,
         default_recipe(),
         materials.image,
-        ("git",),
-        unpacked=frozenset({"git"}),  # without what it takes to fetch
+        FETCHES,
+        unpacked=frozenset(FETCHES),
         marker="agency-tests",
     ) as debs:
         await install_debs(guest, debs)
@@ -216,6 +259,34 @@ async def test_timers_take_a_due_schedule_and_work_through_the_list(host: Guest)
 async def test_what_does_a_task_sees_no_other_home(host: Guest) -> None:
     assert await host.run("ls", "/home/agent-developer"), "there is one, with a workspace"
     assert (await seen(host, "builds"))["others"] == "No such file or directory"
+
+
+async def test_a_remote_that_is_away_is_tried_again_and_then_cloned(host: Guest) -> None:
+    unit, place = "agency-agent-workspace@developer.service", home("developer") / "agent-space"
+    await host.look("systemctl", "start", unit, timeout_s=90)
+    shown = ("systemctl", "show", "--value", "--property=ActiveState,SubState", unit)
+    assert (await host.run(*shown)).decode().split() == ["activating", "auto-restart"]
+    assert "cannot be read" in await said(host, unit)
+    authority = Authority()
+    chain, key = authority.issue("127.0.0.1")
+    own = PurePosixPath("/opt/own")
+    trusted = PurePosixPath("/etc/ssl/certs/ca-certificates.crt")
+    await host.write(
+        {
+            own / "serves.py": GuestFile(SERVES.encode()),
+            own / "chain.pem": GuestFile(chain),
+            own / "key.pem": GuestFile(key, mode=0o600),
+            trusted: GuestFile(authority.pem, mode=0o644),
+        }
+    )
+    await host.run("sh", "-c", MAKES)
+    words = (str(own / "serves.py"), "/srv", str(own / "chain.pem"), str(own / "key.pem"))
+    await host.run("systemd-run", "--unit=serves", PYTHON, "-I", *words)
+    await host.run("systemctl", "restart", unit, timeout_s=90)
+    assert await host.read(place / "README.md") == b"of the team\n"
+    git = ("runuser", "--user", "agent-developer", "--", "git", "-C", str(place))
+    assert (await host.run(*git, "log", "-1", "--format=%an")).decode() == "team\n"
+    assert await host.read(place / "SOUL.md"), "what the remote does not have stays"
 
 
 async def test_incidents_are_shared_by_the_loop_and_changed_by_nobody_else(host: Guest) -> None:
