@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,15 @@ from agency.spinup.targets.local import synapse
 DOMAIN = "agency.example"
 properties.use()
 binding.use()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse two tests of one id: of those, workers run one alone, and nothing tells."""
+    times = Counter(item.nodeid for item in items)
+    often = sorted(nodeid for nodeid, count in times.items() if count > 1)
+    if often:
+        raise pytest.UsageError(f"several tests have one id: {', '.join(often)}")
 
 
 def example_instance() -> Instance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -54,22 +55,28 @@ def fuzzed(case: Any, shared: Any, alice: Client) -> None:
     )
 
 
-@DESCRIBED.parametrize()
-@settings(QUICK, max_examples=25, derandomize=True)
-def test_every_answer_is_as_described(case: Any, shared: Any, alice: Client) -> None:
-    fuzzed(case, shared, alice)
-
-
-@pytest.mark.thorough
-@DESCRIBED.parametrize()
-@settings(QUICK, max_examples=500)
-def test_every_answer_is_as_described_at_length(case: Any, shared: Any, alice: Client) -> None:
-    fuzzed(case, shared, alice)
-
-
 def _is_number(body: dict[str, Any]) -> bool:
     wait_s = body["wait_s"]
     return isinstance(wait_s, int | float) and 0 <= wait_s <= 30
+
+
+def _fuzzing(operation: Any, examples: int, **more: Any) -> Any:
+    """A test of one operation: as one for all of them, all had one id."""
+    described = DESCRIBED.include(path=operation.path, method=operation.method)
+
+    @described.parametrize()
+    @settings(QUICK, max_examples=examples, **more)
+    def test(case: Any, shared: Any, alice: Client) -> None:
+        fuzzed(case, shared, alice)
+
+    return test
+
+
+for each in DESCRIBED.get_all_operations():
+    operation = each.ok()
+    named = "test_every_answer_is_as_described_" + re.sub(r"\W+", "_", operation.label).lower()
+    globals()[named] = _fuzzing(operation, 25, derandomize=True)
+    globals()[f"{named}_at_length"] = pytest.mark.thorough(_fuzzing(operation, 500))
 
 
 def test_the_description_that_it_serves_is_the_one_it_was_made_of(shared: Any) -> None:
