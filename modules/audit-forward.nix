@@ -36,10 +36,13 @@ in
         example = "https://loki.example.org/loki/api/v1/push";
       };
     username = opt.nullOr types.singleLineStr "Account at the Loki. Null: it asks for none.";
-    passwordFile = opt.nullOr (types.pathWith {
-      absolute = true;
-      inStore = false;
-    }) "File on the machine with the account's password, for root alone. Not in the store, which everybody reads.";
+    passwordFile =
+      opt.nullOr
+        (types.pathWith {
+          absolute = true;
+          inStore = false;
+        })
+        "File on the machine with the account's password, for root alone. Not in the store, which everybody reads.";
     memoryMax = opt.str "256M" "Most memory of Alloy.";
   };
 

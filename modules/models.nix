@@ -32,13 +32,14 @@ in
 
   options.agency.models = {
     enable =
-      opt.bool (facts != null)
-        "The metering proxy between agents' programs and the providers of language models."
+      opt.bool (
+        facts != null
+      ) "The metering proxy between agents' programs and the providers of language models."
       // opt.md "whether the instance has models";
     keys =
-      opt.is (lib.types.listOf lib.types.str)
-        (map (name: "model-${name}-key") (lib.attrNames (lib.filterAttrs (_: one: one.key) providers)))
-        "Secrets that are the keys of providers. Nothing else on the machine reads them."
+      opt.is (lib.types.listOf lib.types.str) (map (name: "model-${name}-key") (
+        lib.attrNames (lib.filterAttrs (_: one: one.key) providers)
+      )) "Secrets that are the keys of providers. Nothing else on the machine reads them."
       // opt.md "of the instance's providers";
     memoryMax = opt.str "256M" "Most memory that the proxy may use.";
   };

@@ -32,16 +32,20 @@ in
         branchPrefix =
           opt.matching "[a-z0-9][a-z0-9/-]*/" "${agent.user}/" "What the names of its branches begin with."
           // opt.code ''"agent-''${name}/"'';
-        maxReviews = opt.between 0 10 2 "How often a failed review sends the work back before a person is asked.";
+        maxReviews =
+          opt.between 0 10 2
+            "How often a failed review sends the work back before a person is asked.";
         maxWallTime = opt.between 60 86400 3600 "Longest piece of work, in seconds.";
-        reviews = opt.listOf (types.nonEmptyListOf types.str) "Checks of what was committed, in order: a linter, the tests. Each is a program and its arguments." // {
-          example = [
-            [
-              "make"
-              "test"
-            ]
-          ];
-        };
+        reviews =
+          opt.listOf (types.nonEmptyListOf types.str) "Checks of what was committed, in order: a linter, the tests. Each is a program and its arguments."
+          // {
+            example = [
+              [
+                "make"
+                "test"
+              ]
+            ];
+          };
       };
       settings = agent: {
         inherit (agent.codingAgent)

@@ -33,8 +33,7 @@ let
             "What runs it: its unit, or a container of the Docker Engine (`agency.control.docker.enable`)."
           // opt.md "as the instance says it";
         spare =
-          opt.bool false
-            "No agent yet: its user, port, unit and program are for one that `agents create` makes in the control room."
+          opt.bool false "No agent yet: its user, port, unit and program are for one that `agents create` makes in the control room."
           // opt.md "as the instance says it";
         user = opt.fixed types.str (naming.prefix + name) "Its user.";
         home = opt.fixed types.str "/home/${config.user}" "Its home directory, open to nobody else.";

@@ -12,8 +12,9 @@ in
   options.agency.incidents = {
     enable = opt.enable "The shared record of incidents, and its escalation to the operators.";
     escalate =
-      opt.bool (agency.control.enable or false && agency.observability.enable or false)
-        "Tell critical incidents in the control room, by the control plane's webhook of alerts."
+      opt.bool (
+        agency.control.enable or false && agency.observability.enable or false
+      ) "Tell critical incidents in the control room, by the control plane's webhook of alerts."
       // opt.md "with the control plane and observability, which has the webhook's token";
     checkEvery = opt.str "5min" "How often critical incidents are looked for, as a systemd time span.";
   };

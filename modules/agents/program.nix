@@ -69,8 +69,8 @@ in
               ] (declared.${name}.program.kind or "builtin") "Kind of its program, as the instance says it."
               // opt.md "kind of program in the instance";
             run =
-              opt.is (types.listOf types.str) (declared.${name}.program.run or [ ])
-                "Command-line agent, as the instance names its files; none for the kind `builtin`."
+              opt.is (types.listOf types.str) (declared.${name}.program.run or [ ]
+              ) "Command-line agent, as the instance names its files; none for the kind `builtin`."
               // opt.md "as the instance names it";
           };
           config = lib.mkIf config.program.enable {

@@ -50,9 +50,11 @@ in
         maxWallTime = opt.between 60 86400 3600 "Longest run, in seconds.";
         maxErrors = opt.between 1 100 3 "Failed tasks in a row that end a run.";
         maxTokens = opt.nullOr types.ints.positive "Most tokens of one run, by what its tasks say they took. Null: no limit.";
-        command = opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names. Empty: the agent's own builtin program, while the agent runs." // {
-          example = [ "my-agent" ];
-        };
+        command =
+          opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names. Empty: the agent's own builtin program, while the agent runs."
+          // {
+            example = [ "my-agent" ];
+          };
         model = opt.nullOr types.str "The model that a task is told to use.";
         issues = opt.nullOr issues "Open issues of a forge that become tasks.";
       };

@@ -24,7 +24,9 @@ let
     && logIns ? ${ci.engine}
     && agency.forge.kind == "gitea"
     # Said by the rendered instance: secrets themselves come from units, which are made here.
-    && lib.any (one: one.name == "${client}-id" && one.class == "C") agency.instance.facts.secretsRequired;
+    && lib.any (
+      one: one.name == "${client}-id" && one.class == "C"
+    ) agency.instance.facts.secretsRequired;
 in
 {
   options.agency.ci.pipeline = {

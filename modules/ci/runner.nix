@@ -54,9 +54,9 @@ in
         else
           {
             # Skipped, not failed, until somebody could log in to the engine and bring its token.
-            unitConfig.ConditionPathExists =
-              lib.toList (common.unitConfig.ConditionPathExists or [ ])
-              ++ [ agency.secrets.${engineToken}.path ];
+            unitConfig.ConditionPathExists = lib.toList (common.unitConfig.ConditionPathExists or [ ]) ++ [
+              agency.secrets.${engineToken}.path
+            ];
           }
       );
     # It says nothing secret, but nobody else shall answer Prometheus.

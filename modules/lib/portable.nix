@@ -207,8 +207,7 @@ let
     lib.concatMap (partsOf config) (lib.attrNames config.agency.units)
     ++ map (slice: "${slice}.slice") (lib.filter isOwnSlice (lib.attrNames config.systemd.slices));
   # Of one agent there is a template of its own.
-  isOwnSlice =
-    slice: lib.hasPrefix "agency-" slice && !lib.hasPrefix "${naming.agents.slice}-" slice;
+  isOwnSlice = slice: lib.hasPrefix "agency-" slice && !lib.hasPrefix "${naming.agents.slice}-" slice;
   # NixOS links what is wanted itself; elsewhere a unit says it.
   install =
     unit: text:
@@ -340,9 +339,9 @@ let
   # The sample has a program; an agent without one has none of its ways.
   programLines = ''
     {% if agent.program | default(none) -%}
-    ${fill (
-      firewall.elementLines { inherit (elementsWith { loopback = programPorts; }) agent_loopback; }
-    )}{% endif -%}
+    ${
+      fill (firewall.elementLines { inherit (elementsWith { loopback = programPorts; }) agent_loopback; })
+    }{% endif -%}
   '';
   programPorts = [
     everything.agency.ports.models

@@ -20,8 +20,9 @@ in
 
   options.agency.audit = {
     watch =
-      opt.bool (cfg.enable && agency.observability.enable)
-        "Read the agents' audit logs every minute, for the alerts about them."
+      opt.bool (
+        cfg.enable && agency.observability.enable
+      ) "Read the agents' audit logs every minute, for the alerts about them."
       // opt.md "where there are agents and observability";
     programs =
       opt.listOf types.singleLineStr "Programs that agents usually run, as the kernel names them (15 characters; `*` is any text): others are an alert. Features add theirs; add those of MCP servers. Agents that code or have tasks may run anything."

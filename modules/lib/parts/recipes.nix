@@ -77,8 +77,9 @@ in
         table ${table.family} agency-docker {
         ${table.content}}
       '';
-      "usr/lib/sysusers.d/agency-docker.conf" =
-        "g ${dockerGroup} ${toString config.users.groups.${dockerGroup}.gid}\n";
+      "usr/lib/sysusers.d/agency-docker.conf" = "g ${dockerGroup} ${
+        toString config.users.groups.${dockerGroup}.gid
+      }\n";
     };
   machine = { };
   instance."usr/lib/agency/recipes/traefik.env" = "{{ generated['abra/traefik.env'] }}";
