@@ -87,12 +87,11 @@ in
                 "CAP_SETGID"
                 "CAP_SETUID"
               ];
-              # It gives what it makes to the agent, and runs git as the agent (setpriv).
+              # It gives what it makes to the agent, and runs git as the agent.
               SystemCallFilter = [
                 "@system-service"
                 "~@privileged @resources"
                 "@chown @setuid"
-                "capset"
               ];
               ProtectHome = false;
             };
