@@ -227,8 +227,12 @@ async def bench(request: Request, tmp_path: Path, ports: Ports) -> AsyncIterator
 
 
 @pytest.fixture
-def healthy(acp: AcpClient) -> Callable[[Runtime, str], Awaitable[None]]:
-    """Waits until an agent of a runtime is healthy."""
+def healthy() -> Callable[[Runtime, str], Awaitable[None]]:
+    """Waits until an agent of a runtime is healthy.
+
+    By a connection that it closes itself: one that the agent's end closes lingers on the agent's
+    port, and then there is a moment of the next start in which somebody may get the port.
+    """
 
     async def healthy(runtime: Runtime, name: str) -> None:
         async def still_running() -> bool:
@@ -236,6 +240,7 @@ def healthy(acp: AcpClient) -> Callable[[Runtime, str], Awaitable[None]]:
 
         endpoint = runtime.endpoint(name)
         assert endpoint is not None
-        await acp.wait_healthy(endpoint, "trace-test", 30, still_running)
+        async with AcpClient(timeout_s=20) as own:
+            await own.wait_healthy(endpoint, "trace-test", 30, still_running)
 
     return healthy
