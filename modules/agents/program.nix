@@ -16,7 +16,9 @@ let
   inherit (lib) mkOption types;
   opt = import ../lib/options.nix { inherit lib; };
   agency = config.agency;
-  naming = (import ../lib { inherit lib; }).naming.agents;
+  agencyLib = import ../lib { inherit lib; };
+  inherit (agencyLib) hardening;
+  naming = agencyLib.naming.agents;
   declared = agency.instance.facts.agents or { };
   handed = "/run/agency-control/beside/%i";
   main = "${naming.unit}%i.service";
@@ -119,13 +121,9 @@ in
       relax = {
         # Tool servers on Node.js and the like compile at run time.
         MemoryDenyWriteExecute = false;
-        # It starts each tool server by prlimit, which sets its limits, and by setpriv, which sets
-        # capabilities whatever it is asked for. There are none, so nothing is won by it. Landlock
-        # takes the gateway's own files away from the server; no group of older systemd has it.
-        SystemCallFilter = [
-          "@system-service"
-          "~@privileged"
-          "capset"
+        # Landlock takes the gateway's own files away from a tool server; no group of older systemd
+        # has it.
+        SystemCallFilter = hardening.startsPrograms ++ [
           "landlock_create_ruleset"
           "landlock_add_rule"
           "landlock_restrict_self"

@@ -9,6 +9,7 @@ let
   inherit (lib) types;
   opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
+  inherit (import ../lib { inherit lib; }) hardening;
   agents = config.agency.agents;
   collecting = lib.filterAttrs (
     _: agent: agent.taskLoop.enable && agent.taskLoop.issues != null
@@ -93,13 +94,7 @@ in
           relax = {
             # Compilers and interpreters of the work map executable memory.
             MemoryDenyWriteExecute = false;
-            # What does a task is started by prlimit, which sets its limits, and by setpriv, which
-            # sets capabilities whatever it is asked for. There are none, so nothing is won by it.
-            SystemCallFilter = [
-              "@system-service"
-              "~@privileged"
-              "capset"
-            ];
+            SystemCallFilter = hardening.startsPrograms; # what does a task
           };
           timer = {
             OnCalendar = "*:0/15";

@@ -53,6 +53,14 @@ let
     open.RestrictAddressFamilies = "AF_UNIX AF_INET AF_INET6";
   };
 
+  # The calls of a unit that starts programs of its own: by prlimit, which sets their limits, and by
+  # setpriv, which sets capabilities whatever it is asked for. There are none, so nothing is won by it.
+  startsPrograms = [
+    "@system-service"
+    "~@privileged"
+    "capset"
+  ];
+
   # One agent's own home and nothing of the others'.
   homes = home: {
     ProtectHome = "tmpfs";
@@ -60,7 +68,7 @@ let
   };
 in
 {
-  inherit base networks;
+  inherit base networks startsPrograms;
 
   # network: "none", "loopback" or "open". home: a path that the unit may see and write, or null.
   harden =
