@@ -12,7 +12,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,13 @@ import sharing
 
 from agency.children import kill_marked, processes_with_marker
 from agency.clock import new_id
+from agency.guests.images.debs import hold_debs
 from agency.guests.images.prepare import Materials, hold_materials
 from agency.guests.images.recipe import ImageRecipe, debian_architecture, default_recipe
 from agency.guests.incus.client import Incus
 from agency.guests.incus.daemon import answers, connect_incus, own_daemon
 from agency.guests.incus.model import InstanceSpec, Kind, Limits
-from agency.guests.install import install
+from agency.guests.install import install, install_debs
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
 from agency.guests.machines.placement import bring_in, choose_pool
@@ -154,6 +155,24 @@ async def client(place: Place) -> AsyncIterator[Incus]:
 async def materials(prepared: Place) -> AsyncIterator[Materials]:
     async with whole_materials(prepared) as materials:
         yield materials
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unpack(place: Place, materials: Materials) -> Callable[..., Awaitable[None]]:
+    """Gives a guest the files of Debian's packages, which are not configured there."""
+
+    async def unpack(guest: Guest, *packages: str) -> None:
+        async with hold_debs(
+            place.materials,
+            default_recipe(),
+            materials.image,
+            packages,
+            unpacked=frozenset(packages),
+            marker="agency-tests",
+        ) as debs:
+            await install_debs(guest, debs)
+
+    return unpack
 
 
 def spec_for(owner: Owner, materials: Materials, pool: str, **limits: int) -> InstanceSpec:

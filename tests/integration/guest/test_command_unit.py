@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import begin_hosted
 import pytest
 import pytest_asyncio
 
@@ -39,40 +40,20 @@ UNIT = "agency-agent-command@pm.service"
 HELD = "/run/agency-control/beside/pm"
 # The agent: its task is what its shell does.
 AGENT = b"#!/bin/sh\nexec /bin/sh\n"
-# The control plane's runtime; the accounts of a homeserver are simulated.
-BEGIN = f"""
-import asyncio, pathlib
-from agency.control.runtimes.base import StartRequest
-from agency.control.runtimes.beside.crew import Hired
-from agency.control.runtimes.beside.hosted import Hosted
-from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
-from agency.control.runtimes.systemd import SystemdRuntime
-from agency.secrets import SecretValue
-
-class Accounts:
-    async def log_in(self, agent): return SecretValue("token-of-the-account")
-    async def counts(self, token): return True
-    async def log_out(self, token): pass
-
-tokens = pathlib.Path("/run/agency-control/model-tokens")
-tokens.mkdir(mode=0o700, exist_ok=True)
-models = ModelSettings(url="http://127.0.0.1:8028", tokens=tokens)
-program = ProgramSettings(
-    kind="command", model="small", agent="opencode", run=("{PROGRAM}",), own_tools="confined"
-)
-hired = Hired("http://127.0.0.1:8008", models, Accounts())
-
-async def main():
-    runtime = SystemdRuntime(
-        pathlib.Path("/run/agency-control/agents"),
-        port_of=lambda _: {PORT},
-        hosted=lambda name, place: Hosted(name, "@agent-pm:x", program, hired, place),
-    )
-    print((await runtime.start(StartRequest("pm", "pm", None, "trace-own"))).state)
-    await runtime.close()
-
-asyncio.run(main())
-"""
+BEGINS = Path(begin_hosted.__file__).read_text()
+BEGIN = {
+    "agent": "pm",
+    "role": "pm",
+    "port": PORT,
+    "program": {
+        "kind": "command",
+        "model": "small",
+        "agent": "opencode",
+        "run": [str(PROGRAM)],
+        "own_tools": "confined",
+    },
+    "models": {"url": "http://127.0.0.1:8028", "tokens": "/run/agency-control/model-tokens"},
+}
 # The account in rooms, as far as its command-line agent knows it.
 HAND_OVER = """
 import asyncio, json, pathlib, sys
@@ -142,7 +123,7 @@ async def host(guest: Guest, materials: Materials) -> AsyncIterator[Guest]:
     files = {PurePosixPath("/", path): GuestFile((UNITS / path).read_bytes()) for path in EXPORTED}
     files[PurePosixPath("/etc/sysusers.d/agents.conf")] = GuestFile("\n".join(users).encode())
     files[PROGRAM] = GuestFile(AGENT, mode=0o755)
-    for name, text in (("begin", BEGIN), ("over", HAND_OVER), ("reach", REACH)):
+    for name, text in (("begin", BEGINS), ("over", HAND_OVER), ("reach", REACH)):
         files[PurePosixPath("/opt/own", f"{name}.py")] = GuestFile(text.encode(), mode=0o644)
     files[PurePosixPath("/opt/own/neighbour.py")] = GuestFile(NEIGHBOUR.encode(), mode=0o644)
     await guest.write(files)
@@ -154,7 +135,8 @@ async def host(guest: Guest, materials: Materials) -> AsyncIterator[Guest]:
     await guest.run("install", "-d", "-m", "0700", "/run/agency-control")
     await guest.run("systemctl", "daemon-reload")
     await guest.run("systemd-run", "--unit=neighbour", PYTHON, "/opt/own/neighbour.py")
-    assert await guest.run(PYTHON, "/opt/own/begin.py", timeout_s=60) == b"running\n"
+    begin = (PYTHON, "/opt/own/begin.py", json.dumps(BEGIN))
+    assert await guest.run(*begin, timeout_s=60) == b"running\n"
     yield guest
 
 

@@ -9,11 +9,13 @@ audit log. The model is scripted; accounts of a homeserver are simulated, and no
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import begin_hosted
 import pytest
 import pytest_asyncio
 import yaml
@@ -21,17 +23,16 @@ import yaml
 from agency import naming
 from agency.canonical import canonical_json
 from agency.gosuto import canonical, read_document
-from agency.guests.images.debs import hold_debs
 from agency.guests.images.layout import PREFIX
 from agency.guests.images.prepare import Materials
-from agency.guests.images.recipe import default_recipe
-from agency.guests.install import install, install_debs
+from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.instance.documents import HOST_PROXY, proxy_document
 from agency.instance.model import Instance
 from agency.spinup.targets.incus.parts.agents import scripted, tools
 from agency.spinup.targets.incus.parts.agents.task import TASK, policy
 
+Unpack = Callable[..., Awaitable[None]]
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.thorough]
 
 PORTABLE = Path(__file__).resolve().parents[3] / "modules" / "portable"
@@ -41,6 +42,7 @@ USER, HOME = naming.agent_user(AGENT), f"/home/{naming.agent_user(AGENT)}"
 LOOP = f"agency-agent-task-loop@{AGENT}.service"
 KEY = "/run/secrets/model-scripted-key"
 OWN = PurePosixPath("/opt/own")
+MOST_LOOKS = 20
 MACHINE = (
     "usr/lib/sysusers.d/agency.conf",
     *(f"etc/systemd/system/agency-audit.{kind}" for kind in ("service", "socket")),
@@ -55,48 +57,19 @@ PART = (
     "usr/lib/tmpfiles.d/agency-models.conf",
     "etc/systemd/system/agency-proxy.service",
 )
-# The control plane's runtime, and its delivery of a Gosuto.
-BEGIN = f"""
-import asyncio, pathlib
-from dataclasses import replace
-from agency.control.acp_client import AcpClient
-from agency.control.runtimes.base import StartRequest
-from agency.control.runtimes.beside.crew import Hired
-from agency.control.runtimes.beside.hosted import Hosted
-from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
-from agency.control.runtimes.systemd import SystemdRuntime
-from agency.secrets import SecretValue
-
-class Accounts:
-    async def log_in(self, agent): return SecretValue("token-of-the-account")
-    async def counts(self, token): return True
-    async def log_out(self, token): pass
-
-models = ModelSettings(
-    url="http://127.0.0.1:{naming.SERVICE_PORTS["models"]}",
-    tokens=pathlib.Path("/var/lib/agency-models/tokens"),
-    audit_socket=pathlib.Path("/run/agency-audit.sock"),
-)
-program = ProgramSettings(kind="builtin", model="{scripted.MODEL}")
-hired = Hired("http://127.0.0.1:8008", models, Accounts())
-gosuto = pathlib.Path("{OWN}/gosuto.json").read_bytes()
-
-async def main():
-    runtime = SystemdRuntime(
-        pathlib.Path("/run/agency-control/agents"),
-        port_of=lambda _: {PORT},
-        hosted=lambda name, place: Hosted(name, "@{USER}:agency.test", program, hired, place),
-    )
-    print((await runtime.start(StartRequest("{AGENT}", "developer", None, "trace-own"))).state)
-    async def lives(): return True
-    endpoint = runtime.endpoint("{AGENT}")
-    async with AcpClient() as acp:
-        await acp.wait_healthy(endpoint, "trace-own", 30, lives)
-        await acp.apply(endpoint, "trace-own", gosuto)
-    await runtime.close()
-
-asyncio.run(main())
-"""
+GOSUTO = OWN / "gosuto.json"
+BEGIN = {
+    "agent": AGENT,
+    "role": "developer",
+    "port": PORT,
+    "program": {"kind": "builtin", "model": scripted.MODEL},
+    "models": {
+        "url": f"http://127.0.0.1:{naming.SERVICE_PORTS['models']}",
+        "tokens": "/var/lib/agency-models/tokens",
+        "audit_socket": "/run/agency-audit.sock",
+    },
+    "gosuto": str(GOSUTO),
+}
 
 
 def instance() -> Instance:
@@ -142,25 +115,17 @@ def files() -> dict[PurePosixPath, GuestFile]:
             canonical_json(proxy_document(instance(), HOST_PROXY))
         ),
         PurePosixPath(KEY): GuestFile(b"key-of-the-provider", mode=0o600),
-        OWN / "begin.py": GuestFile(BEGIN.encode()),
-        OWN / "gosuto.json": GuestFile(gosuto),
+        OWN / "begin.py": GuestFile(Path(begin_hosted.__file__).read_bytes()),
+        GOSUTO: GuestFile(gosuto),
         PurePosixPath(f"/var/lib/agency-models/gosuto/{AGENT}.json"): GuestFile(gosuto),
     }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host(guest: Guest, materials: Materials, place: Any) -> AsyncIterator[Guest]:
+async def host(guest: Guest, materials: Materials, unpack: Unpack) -> AsyncIterator[Guest]:
     """A guest where the runtime has begun an agent whose program is the builtin one."""
     await install(guest, materials)
-    async with hold_debs(
-        place.materials,
-        default_recipe(),
-        materials.image,
-        ("git",),
-        unpacked=frozenset({"git"}),  # without what it takes to fetch
-        marker="agency-tests",
-    ) as debs:
-        await install_debs(guest, debs)
+    await unpack(guest, "git")  # without what it takes to fetch
     await guest.write(files())
     await guest.run("systemd-sysusers")
     await guest.run("systemd-tmpfiles", "--create", "agency-models.conf")
@@ -171,13 +136,25 @@ async def host(guest: Guest, materials: Materials, place: Any) -> AsyncIterator[
     await guest.run("systemd-run", "--quiet", "--unit=scripted-model", *model)
     await guest.run("systemctl", "start", "agency-audit.socket", "agency-proxy.service")
     await as_agent(guest, PYTHON, "-I", "-m", tools.__name__, "prepare", HOME)
-    assert await guest.run(PYTHON, str(OWN / "begin.py"), timeout_s=90) == b"running\n"
+    begin = (PYTHON, str(OWN / "begin.py"), json.dumps(BEGIN))
+    assert await guest.run(*begin, timeout_s=90) == b"running\n"
     yield guest
 
 
 async def as_agent(guest: Guest, *argv: str, stdin: bytes = b"") -> bytes:
     user = ("runuser", "--user", USER, "--", "env", f"HOME={HOME}")
     return await guest.run(*user, *argv, stdin=stdin, timeout_s=60)
+
+
+async def recorded(host: Guest) -> list[dict[str, Any]]:
+    """The audit log: the proxy writes the row of a call after its answer, so it may come late."""
+    for _ in range(MOST_LOOKS):
+        log = (await host.read(PurePosixPath(f"/var/log/agency-agents/{AGENT}.jsonl"))).decode()
+        rows: list[dict[str, Any]] = [json.loads(line) for line in log.splitlines()]
+        if [row["event"] for row in rows].count("model.called") == len(scripted.SCRIPT):
+            break
+        await asyncio.sleep(0.5)
+    return rows
 
 
 async def test_a_task_of_the_list_is_done_by_the_program_under_policy(host: Guest) -> None:
@@ -205,11 +182,11 @@ async def test_its_calls_are_decided_and_paid_and_recorded(host: Guest) -> None:
     turns = [json.loads(line) for line in asked if line.startswith('{"request"')]
     assert [each["turn"] for each in turns] == [turn.tool or "answer" for turn in scripted.SCRIPT]
     assert "work__push" not in turns[0]["offered"], "what is denied is not offered"
-    log = (await host.read(PurePosixPath(f"/var/log/agency-agents/{AGENT}.jsonl"))).decode()
-    rows = [json.loads(line) for line in log.splitlines()]
+    rows = await recorded(host)
     events = [row["event"] for row in rows]
-    assert "task.taken" in events
-    assert (events[-1], rows[-1]["detail"]["outcome"]) == ("task.ended", "answered")
+    assert events.count("task.taken") == 1
+    ended = [row["detail"]["outcome"] for row in rows if row["event"] == "task.ended"]
+    assert ended == ["answered"]
     assert events.count("model.called") == len(scripted.SCRIPT)
     decided = [row["detail"] for row in rows if row["event"] == "tool.decided"]
     assert [each["decision"] for each in decided] == ["allow", "allow", "allow", "deny", "allow"]

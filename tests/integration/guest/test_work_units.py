@@ -1,15 +1,15 @@
 """An agent's workspace and tasks by their exported units, under a real systemd.
 
 The reconciler makes the workspace at boot; a timer takes a due schedule into the list, and another
-works through the list. The tasks are done by a program of the test; a builtin program is asked in
-`make spinup`'s guest and in tests/integration/templates.
+works through the list. The tasks are done by a program of the test; the builtin program does one in
+test_loop_of_program.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,13 +19,12 @@ import yaml
 from authority import Authority
 
 from agency import naming
-from agency.guests.images.debs import hold_debs
 from agency.guests.images.layout import PREFIX
 from agency.guests.images.prepare import Materials
-from agency.guests.images.recipe import default_recipe
-from agency.guests.install import install, install_debs
+from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 
+Unpack = Callable[..., Awaitable[None]]
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.thorough]
 
 MACHINE = Path(__file__).resolve().parents[3] / "modules" / "portable" / "machine"
@@ -66,10 +65,7 @@ raise SystemExit(3 if task["name"] == "fails" else 0)
 GATEWAY = "http://127.0.0.1:23998/mcp"
 FETCHES = ("git", "libcurl3-gnutls", "libnghttp2-14", "librtmp1", "libssh2-1", "libpsl5")
 MOST_LOOKS = 120
-
-
-def home(agent: str) -> PurePosixPath:
-    return PurePosixPath("/home", naming.agent_user(agent))
+COMMON = {"domain": "agency.test", "operators": ["@alice:agency.test"]}
 
 
 # A repository of somebody's, over HTTPS.
@@ -96,16 +92,22 @@ mv .git ../notes.git && cd .. && rm -r notes && mv notes.git notes
 """
 
 
-def settings(agent: str) -> dict[str, Any]:
-    """As `modules/agents` writes them."""
-    about = {
+def home(agent: str) -> PurePosixPath:
+    return PurePosixPath("/home", naming.agent_user(agent))
+
+
+def about(agent: str) -> dict[str, Any]:
+    """What its settings and the reconciler's both say of it."""
+    told = {
         "fullName": agent,
         "email": f"{agent}@agency.test",
         "matrixId": f"@agent-{agent}:agency.test",
-        "domain": "agency.test",
-        "operators": ["@alice:agency.test"],
-        "remote": REMOTE if agent == "developer" else None,
     }
+    return told | ({"remote": REMOTE} if agent == "developer" else {})
+
+
+def settings(agent: str) -> dict[str, Any]:
+    """As `modules/agents` writes them."""
     loop = {"maxTasks": 5, "maxWallTime": 600, "maxErrors": 3, "command": [str(DOES)]}
     mcp = {"servers": {}, "gateway": GATEWAY}
     return {
@@ -114,7 +116,7 @@ def settings(agent: str) -> dict[str, Any]:
         "home": str(home(agent)),
         "taskLoop": loop,
         "mcp": mcp,
-        "workspace": about,
+        "workspace": about(agent) | COMMON,
     }
 
 
@@ -125,30 +127,19 @@ def workspaces() -> dict[str, Any]:
             "role": name,
             "uid": uid,
             "gid": naming.AGENTS_GID,
-            "matrixId": f"@agent-{name}:agency.test",
-            "fullName": name,
-            "email": f"{name}@agency.test",
             "home": str(home(name)),
-            **({"remote": REMOTE} if name == "developer" else {}),
+            **about(name),
         }
         for name, uid in AGENTS.items()
     ]
-    return {"domain": "agency.test", "operators": ["@alice:agency.test"], "agents": agents}
+    return {"agents": agents, **COMMON}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host(guest: Guest, materials: Materials, place: Any) -> AsyncIterator[Guest]:
+async def host(guest: Guest, materials: Materials, unpack: Unpack) -> AsyncIterator[Guest]:
     """A guest with the units, and two agents; it has started anew with them."""
     await install(guest, materials)
-    async with hold_debs(
-        place.materials,
-        default_recipe(),
-        materials.image,
-        FETCHES,
-        unpacked=frozenset(FETCHES),
-        marker="agency-tests",
-    ) as debs:
-        await install_debs(guest, debs)
+    await unpack(guest, *FETCHES)
     users = [f"u {naming.agent_user(name)} {uid}:agents" for name, uid in AGENTS.items()]
     files = {
         PurePosixPath("/", path): GuestFile((MACHINE / path).read_bytes()) for path in EXPORTED
