@@ -261,7 +261,9 @@ def test_a_manifest_of_another_copy_is_found(machine: Machine) -> None:
     from agency.backup.verify import choose, manifest_of
 
     newest = choose(existing(machine.settings, repository), "latest", machine.instance)
-    (staging / "manifest.json").write_text(manifest_of(repository, newest).model_dump_json())
+    (staging / "manifest.json").write_text(
+        manifest_of(repository, newest, staging).model_dump_json()
+    )
     (staging / "control.sqlite").write_bytes(b"not it")
     repository.backup(
         [staging, machine.tree], host=HOST, tags=("agency", f"instance:{machine.instance}")
