@@ -21,6 +21,7 @@ from agency.errors import AgencyError, BadInputError
 from agency.settings import parse
 
 LATEST = "latest"
+_AHEAD_S = 15 * 60  # by which a clock may have been set back since
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,22 @@ def verify_backup(settings: BackupSettings, clock: Clock, *, read_percent: int) 
     except (DamageError, BadInputError) as error:
         findings.append(f"{error.where}: {error.message}" if error.where else error.message)
     age = clock.wall() - snapshot.time
+    findings += _of_age(settings, snapshot, age)
+    return Verified(snapshot, manifest, age, read_percent, tuple(findings))
+
+
+def _of_age(settings: BackupSettings, snapshot: Snapshot, age: float) -> Iterator[str]:
+    """Find a snapshot late, or of the future: that would be the newest until its time comes."""
     if age > settings.max_age_s:
-        findings.append(
+        yield (
             f"the newest snapshot is {age / HOUR_S:.1f} hours old; "
             f"{settings.max_age_hours} are allowed"
         )
-    return Verified(snapshot, manifest, age, read_percent, tuple(findings))
+    elif age < -_AHEAD_S:
+        yield (
+            f"the newest snapshot is {-age / HOUR_S:.1f} hours in the future: set this machine's "
+            f"clock, or, if it was wrong then, `restic forget {snapshot.id[:8]}`"
+        )
 
 
 def existing(settings: BackupSettings, repository: Repository) -> Sequence[Snapshot]:
