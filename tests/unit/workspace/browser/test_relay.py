@@ -85,6 +85,26 @@ def test_what_is_no_command_or_too_much_is_refused() -> None:
     assert refused["sessionId"] == "PAGE"
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["Browser.close", "Target.createBrowserContext", "Extensions.loadUnpacked"],
+)
+def test_what_is_not_for_tool_servers_is_refused_also_within_another_command(method: str) -> None:
+    """Chromium carries out `message` as a command: seen, a browser ended by it."""
+    made = client()
+    inner = json.dumps({"id": 1, "method": method, "params": {}})
+    params = {"sessionId": "PAGE", "message": inner}
+    for said in (
+        {"id": 1, "method": method},
+        {"id": 1, "method": "Target.sendMessageToTarget", "params": params},
+        {"id": 1, "method": "Target.sendMessageToTarget", "params": params, "sessionId": "PAGE"},
+    ):
+        refused = made.refusal(said)
+        assert refused is not None, said
+        assert "is not for tool servers" in refused["error"]["message"]
+    assert made.refusal({"id": 1, "method": "Target.attachToTarget"}) is None
+
+
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[Pipe, socket.socket]]:
     ours, theirs = socket.socketpair()
