@@ -220,6 +220,31 @@ def test_nor_by_a_command_within_another(kept: Browser) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("console.log('\\u0001'.repeat(12 << 20))", ""),
+        ("'\\u0001'.repeat(12 << 20)", "too long"),
+    ],
+)
+def test_a_page_that_says_too_much_ends_no_browser(kept: Browser, script: str, told: str) -> None:
+    before = (kept.pid, kept.up())
+
+    async def says(driver: Driver) -> Any:
+        tab = await driver.page()
+        await driver.call("Runtime.enable", tab)
+        params = {"expression": script, "returnByValue": True}
+        answer = await driver.call("Runtime.evaluate", tab, **params)
+        assert await driver.run(tab, "6 * 7") == 42, "the page goes on"
+        return answer
+
+    answer = drive(kept.socket, says)
+    assert told in answer.get("error", {}).get("message", "")
+    assert ("error" in answer) == bool(told), str(answer)[:500]
+    assert (kept.pid, kept.up()) == before
+
+
+@pytest.mark.thorough
 def test_what_is_downloaded_is_in_the_workspace(kept: Browser) -> None:
     async def saves(driver: Driver) -> None:
         tab = await driver.page()
