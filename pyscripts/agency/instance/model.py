@@ -151,7 +151,9 @@ class Agent(Written):
             if given:
                 raise ValueError(
                     f"{' and '.join(given)}: for agents that are units of a host; a container has "
-                    "the limits of `docker`. Leave them out, or leave out `runtime: docker`"
+                    "no timer, git, way to a remote or forge, and the limits of `docker`. Leave "
+                    "them out: timers of its Gosuto and messages in its rooms give it work, see "
+                    "docs/workspace.md; or leave out `runtime: docker`"
                 )
         for name in ("taskLoop", "codingAgent"):
             if features[name] and not self.workspace.enable:
