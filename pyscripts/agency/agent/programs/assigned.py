@@ -24,7 +24,7 @@ from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
 from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
 from agency.clock import Clock
-from agency.errors import AgencyError, UsageError
+from agency.errors import AgencyError, PrerequisiteError, UsageError
 from agency.files import write_atomically
 from agency.protocols import AuditClient
 from agency.secrets import has_credential
@@ -110,16 +110,36 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
 
 def _is_handed_over(config_file: Path) -> bool:
     """Return whether there is what a start of the agent writes, and its end removes."""
-    return config_file.exists() and has_credential(MODEL_TOKEN)
+    try:
+        return _is_there(config_file) and has_credential(MODEL_TOKEN)
+    except OSError:
+        return True  # hidden from this user, which is for a person to mend
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file; raises OSError where this user may not look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _refuse_without_policy(config: WorkConfig) -> None:
     """Refuse to begin while the agent has no Gosuto, which comes to it after its start.
 
     Raises:
-        AgentAwayError: it has none yet.
+        AgentAwayError: it has none yet. PrerequisiteError: it is hidden from the program's user.
     """
-    if not config.gosuto.exists():
+    try:
+        there = _is_there(config.gosuto)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot look for the agent's Gosuto: {error.strerror or error}",
+            where=str(config.gosuto),
+            hint="let the user of the task loop pass through its directories and read it",
+        ) from error
+    if not there:
         raise AgentAwayError(
             "the agent has no Gosuto yet",
             where=str(config.gosuto),
