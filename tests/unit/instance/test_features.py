@@ -53,6 +53,9 @@ def test_what_it_says_reaches_the_host(write: Write, featured: str) -> None:
     assert agents["pm"]["taskLoop"]["issues"]["url"] == "https://git.example.org"
     assert agents["pm"]["codingAgent"]["reviews"] == [["make", "test"]]
     assert agents["developer"]["workspace"] == {"enable": False, "remote": None}
+    found = load_instance(write(featured)).instance.agents
+    assert found["pm"].features == ("workspace", "browser", "taskLoop", "codingAgent")
+    assert found["developer"].features == ()
 
 
 def test_only_the_issues_of_a_forge_need_a_token(write: Write, featured: str, good: str) -> None:
