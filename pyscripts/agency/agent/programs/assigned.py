@@ -24,8 +24,8 @@ from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
 from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
 from agency.clock import Clock
-from agency.errors import AgencyError, PrerequisiteError, UsageError
-from agency.files import write_atomically
+from agency.errors import AgencyError, UsageError
+from agency.files import is_absent, write_atomically
 from agency.protocols import AuditClient
 from agency.secrets import has_credential
 from agency.settings import load
@@ -110,36 +110,16 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
 
 def _is_handed_over(config_file: Path) -> bool:
     """Return whether there is what a start of the agent writes, and its end removes."""
-    try:
-        return _is_there(config_file) and has_credential(MODEL_TOKEN)
-    except OSError:
-        return True  # hidden from this user, which is for a person to mend
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether there is a file; raises OSError where this user may not look."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    return not is_absent(config_file) and has_credential(MODEL_TOKEN)
 
 
 def _refuse_without_policy(config: WorkConfig) -> None:
     """Refuse to begin while the agent has no Gosuto, which comes to it after its start.
 
     Raises:
-        AgentAwayError: it has none yet. PrerequisiteError: it is hidden from the program's user.
+        AgentAwayError: it has none yet.
     """
-    try:
-        there = _is_there(config.gosuto)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot look for the agent's Gosuto: {error.strerror or error}",
-            where=str(config.gosuto),
-            hint="let the user of the task loop pass through its directories and read it",
-        ) from error
-    if not there:
+    if is_absent(config.gosuto):
         raise AgentAwayError(
             "the agent has no Gosuto yet",
             where=str(config.gosuto),

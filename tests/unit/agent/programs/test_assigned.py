@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from as_nobody import hiding_place
 
 from agency.agent.programs.assigned import (
     MAX_NOTE,
@@ -88,46 +86,28 @@ async def test_a_task_waits_for_an_agent_that_was_given_no_policy_yet(
         assert told == {"note": "the agent has no Gosuto yet", "away": True}
 
 
-NOBODY = 65534
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of nobody's, who is the effective user meanwhile if root runs the tests."""
-    with tempfile.TemporaryDirectory() as made:
-        is_root = os.geteuid() == 0
-        if is_root:
-            os.chown(made, NOBODY, NOBODY)
-            os.seteuid(NOBODY)
-        try:
-            yield Path(made)
-        finally:
-            if is_root:
-                os.seteuid(0)
-
-
 @pytest.mark.parametrize("hidden", [None, "policy", "config"])
 async def test_what_is_hidden_from_its_user_is_told_and_is_no_defect(
-    hidden: str | None, place: Path, monkeypatch: pytest.MonkeyPatch
+    hidden: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: with nothing hidden there is no Gosuto yet, and the task waits for it."""
-    policies, configs = place / "policy", place / "config"
-    policies.mkdir()
-    configs.mkdir()
-    gosuto, config = policies / "gosuto.json", configs / "work.json"
-    config.write_text(json.dumps({"gosuto": str(gosuto), "model": {"url": "http://127.0.0.1:1"}}))
-    files = Handed(place / "task.json", place / "result.json")
-    files.task.write_text(given().model_dump_json())
-    (place / MODEL_TOKEN).write_text("token-of-the-agent")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
-    if hidden is not None:
-        (place / hidden).chmod(0)
-    with pytest.raises(PrerequisiteError) as caught:
-        await work_assigned(config, files, Clock())
-    for each in (policies, configs):
-        each.chmod(0o700)
+    with hiding_place() as place:
+        for name in ("policy", "config"):
+            (place / name).mkdir()
+        gosuto, config = place / "policy/gosuto.json", place / "config/work.json"
+        told = {"gosuto": str(gosuto), "model": {"url": "http://127.0.0.1:1"}}
+        config.write_text(json.dumps(told))
+        files = Handed(place / "task.json", place / "result.json")
+        files.task.write_text(given().model_dump_json())
+        (place / MODEL_TOKEN).write_text("token-of-the-agent")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
+        if hidden is not None:
+            (place / hidden).chmod(0)
+        with pytest.raises(PrerequisiteError) as caught:
+            await work_assigned(config, files, Clock())
+        told_away = files.result.exists()
     assert isinstance(caught.value, AgentAwayError) is (hidden is None)
-    assert files.result.exists() is (hidden is None), "for a person, and not waited for"
+    assert told_away is (hidden is None), "for a person, and not waited for"
     if hidden is not None:
         assert "Permission denied" in caught.value.message
         assert caught.value.where == str(gosuto if hidden == "policy" else config)
