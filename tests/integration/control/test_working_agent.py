@@ -414,6 +414,7 @@ def test_killed_whole_in_the_middle_of_a_task_it_finishes_it_after_its_respawn(
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(600)  # a minute and a half of it are waited for
 def test_killed_whole_in_the_middle_of_a_timers_work_it_does_it_once(agency: Agency) -> None:
     """Work that nobody asks for in a room, in every runtime: by a timer of the Gosuto."""
     assert agency.tokens is not None
