@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from recipe_guest import BRIDGE, RUNNER, STATE, RecipeHost, recipe_host
 
 from agency.guests.images.layout import PREFIX
 from agency.guests.images.prepare import Materials
-from agency.guests.machines.machine import Guest
+from agency.guests.machines.machine import Guest, GuestFile
 from agency.recipes.outcome import STAGES
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.thorough]
@@ -34,6 +35,14 @@ AS_UNIT = (
 )
 CREDENTIAL = ("-p", "LoadCredential=forge-bot-token:/run/secrets/forge-bot-token")
 VERDICT_S = 600.0
+# The runner's filter, but for `chroot`, in which Chromium shuts its pages.
+NARROW = PurePosixPath(f"/run/systemd/system/{RUNNER}.d/narrow.conf")
+FILTER = b"""[Service]
+SystemCallFilter=
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallFilter=capset seccomp
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -155,3 +164,19 @@ async def test_the_units_were_refused_nothing(host: RecipeHost) -> None:
         *("Operation not permitted|EPERM|no limit holds", str(STATE / "artifacts")),
     )
     assert (found.exit_status, found.stdout) == (1, b""), found.stdout
+
+
+async def test_a_filter_without_a_call_of_the_browser_is_an_error_of_the_place(
+    host: RecipeHost,
+) -> None:
+    """The control of the others: the unit's filter holds in a guest, also for the browser."""
+    await host.guest.write({NARROW: GuestFile(FILTER)})
+    await host.guest.run("systemctl", "daemon-reload")
+    await host.guest.run("systemctl", "restart", RUNNER, timeout_s=60)
+    host.repository.bench.git("commit", "-q", "--allow-empty", "-m", "narrow")
+    _, run, commit = await asked(host, "narrow", "!testme install")
+    assert await ended(host, commit) == "error"
+    (install,) = (await host.json(f"/runs/{run}.json"))["result"]["stages"]
+    assert "Chromium does not start" in install["reason"]
+    assert "chroot" in install["reason"]
+    assert await host.left() == []
