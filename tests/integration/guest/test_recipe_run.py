@@ -175,8 +175,10 @@ async def test_a_filter_without_a_call_of_the_browser_is_an_error_of_the_place(
     await host.guest.run("systemctl", "restart", RUNNER, timeout_s=60)
     host.repository.bench.git("commit", "-q", "--allow-empty", "-m", "narrow")
     _, run, commit = await asked(host, "narrow", "!testme install")
-    assert await ended(host, commit) == "error"
-    (install,) = (await host.json(f"/runs/{run}.json"))["result"]["stages"]
+    assert await ended(host, commit) == "failure", "a forge's status tells no faults apart"
+    shown = await host.json(f"/runs/{run}.json")
+    assert shown["state"] == "error"
+    (install,) = shown["result"]["stages"]
     assert "Chromium does not start" in install["reason"]
     assert "chroot" in install["reason"]
     assert await host.left() == []
