@@ -111,6 +111,6 @@ def test_another_message_is_kept_as_it_is() -> None:
 def test_long_texts_are_searched_in_linear_time(piece: str) -> None:
     """A text of 64 KiB would take seconds if each place looked through the rest of it."""
     text = piece * (65_536 // len(piece))
-    began = time.perf_counter()
+    began = time.thread_time()
     token_in(text)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0

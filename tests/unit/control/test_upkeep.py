@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -137,23 +138,28 @@ async def test_it_waits_long_when_all_is_well_and_wakes(conditions: Conditions) 
 
 async def test_what_is_not_mended_is_tried_less_and_less_often(conditions: Conditions) -> None:
     room = Room([RoomState("!r:x", (ABSENT,))])
-    waits: list[float] = []
+    moments: list[float] = []
     backoff = Backoff(first_s=0.002, longest_s=0.02, jitter=lambda: 1.0)
     upkeep = keeper(room, conditions, backoff=backoff, spacing_s=0.0)
     loop = asyncio.get_running_loop()
     await upkeep.check()
-    ensure = room.ensure
+    ensure, tried = room.ensure, asyncio.Event()
 
     async def timed(known: str | None) -> RoomState:
-        waits.append(loop.time())
+        moments.append(loop.time())
+        if len(moments) == 7:
+            tried.set()
         return await ensure(known)
 
     upkeep.ensure = timed
     running = asyncio.create_task(upkeep.run())
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(10):
+        await tried.wait()
     running.cancel()
-    assert 4 < len(waits) < 40
-    assert waits[-1] - waits[-2] > waits[1] - waits[0]
+    gaps = [later - sooner for sooner, later in pairwise(moments)]
+    waits = [backoff.delay_s(failure) for failure in range(2, 8)]
+    assert all(gap >= wait - 0.001 for gap, wait in zip(gaps, waits, strict=True)), gaps
+    assert waits[0] < waits[-1] == 0.02
 
 
 async def test_new_room_counts_although_something_in_it_cannot_be_made(

@@ -106,9 +106,9 @@ def test_an_argument_inside_another_is_found_by_its_path():
 
 def test_a_pattern_takes_no_longer_than_its_text():
     found = document({"r": rule("web/fetch", "allow", x={"regex": "(a*)*b"})})
-    began = time.monotonic()
+    began = time.thread_time()
     assert decide(found, "web/fetch", {"x": "a" * 50_000}).answer is Answer.DENY
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
     assert decide(found, "web/fetch", {"x": "a" * 70_000 + "b"}).answer is Answer.DENY
 
 

@@ -159,9 +159,9 @@ def test_what_a_phone_makes_of_a_command_is_that_command(value: str) -> None:
 @pytest.mark.parametrize("unit", ["\u201ca ", "\u201ca\u2019b ", "'\u201c ", "\u2014a=\u201c'"])
 def test_long_texts_are_read_in_linear_time(unit: str) -> None:
     def seconds(count: int) -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         plain(unit * count)
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     seconds(100)
     assert (

@@ -193,14 +193,28 @@ async def test_retries_end(token: str) -> None:
 
 
 async def test_the_deadline_holds_for_all_retries_together(token: str) -> None:
+    now = 0.0
+
+    async def be_busy_for_long(request: web.Request) -> web.StreamResponse:
+        nonlocal now
+        now += 49.8
+        return await be_busy(request)
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        nonlocal now
+        now += 1
+        await asyncio.sleep(60)
+        return web.Response()
+
+    clock = Clock(steady=lambda: now)
     async with (
-        faulty(token, *[be_slow] * 9) as (keys, endpoint),
-        client(timeout_s=0.3, deadline_s=0.5) as acp,
-        asyncio.timeout(1.4),
+        faulty(token, be_busy_for_long, hang) as (keys, endpoint),
+        client(timeout_s=40, deadline_s=50, clock=clock) as acp,
+        asyncio.timeout(20),  # of 40: the second exchange has what is left of the deadline, 0.2 s
     ):
         with pytest.raises(AcpUnreachableError):
             await acp.apply(endpoint, TRACE, DOCUMENT)
-    assert len(keys) == 2
+        assert len(keys) == 2, "no third attempt: the deadline has passed"
 
 
 @pytest.mark.parametrize(
