@@ -356,4 +356,9 @@ async def recipe_host(
         repository = Repository(People(gitea, tokens), bench)  # type: ignore[arg-type]
         await asyncio.to_thread(repository.set_up)
         await activate(guest, part, materials, place / "secrets")
-        yield RecipeHost(guest, repository)
+        try:
+            yield RecipeHost(guest, repository)
+        finally:
+            # Incus waits long for a guest whose Docker still has containers, on a busy machine.
+            units = ("docker.socket", "docker.service", "containerd.service")
+            await guest.look("systemctl", "stop", RUNNER, *units, timeout_s=180)
