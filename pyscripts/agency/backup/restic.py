@@ -26,7 +26,7 @@ TAG = "agency"
 OPEN_S = 120  # to open a repository, which a far one may take long for
 _MIB = 1024**2
 _BOUNDS = Bounds(output_bytes=64 * _MIB, error_bytes=16 * _MIB)
-_MAX_PROBLEMS = 20
+_MOST_UNREAD = 10_000
 _NO_REPOSITORY, _WRONG_PASSWORD = 10, 12  # exit statuses of restic 0.17 and newer
 _INCOMPLETE = 3
 _ABSENT = re.compile(r"unable to open config file.*(no such file|not exist|not found)", re.I | re.S)
@@ -70,7 +70,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Result of a backup: `unread` names files that restic could not read."""
+    """Result of a backup: `unread` names files that restic could not read.
+
+    An empty name stands for one that was not named, and for all beyond the most that are kept.
+    """
 
     snapshot: str
     files: int
@@ -306,8 +309,9 @@ class _Log:
         kind = message.get("message_type") if isinstance(message, dict) else None
         if kind == "summary":
             self.summary = message
-        elif kind == "error" and len(self.unread) < _MAX_PROBLEMS:
-            self.unread.append(str(message.get("item", "")))
+        elif kind == "error" and len(self.unread) <= _MOST_UNREAD:
+            full = len(self.unread) == _MOST_UNREAD
+            self.unread.append("" if full else str(message.get("item", "")))
 
 
 def _said(found: Finished) -> str:

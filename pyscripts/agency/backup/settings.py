@@ -18,7 +18,7 @@ HOUR_S = 3600
 # One place more than a colon and a password: rest:https://user:password@host/
 _WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 # Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
-_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])")
+_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])", re.I)
 
 
 def _guarded(location: str) -> str:

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from backing import HOST, Machine
 
-from agency.backup import create_backup, restore_in_place
+from agency.backup import create, create_backup, restic, restore_in_place
 from agency.backup.opening import open_repository
-from agency.backup.restic import RepositoryError
+from agency.backup.restic import RepositoryError, Summary
 from agency.backup.verify import existing, verify_backup
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
@@ -42,6 +42,27 @@ def test_a_wrong_password_is_told(machine: Machine) -> None:
     (machine.credentials / "backup-password").unlink()
     with pytest.raises(PrerequisiteError, match="password of the repository cannot be read"):
         create_backup(machine.settings, machine.clock)
+
+
+@pytest.mark.parametrize("vanished", [19, 20, 10_000, 10_001])
+def test_an_unreadable_file_is_found_behind_many_that_vanished(
+    tmp_path: Path, vanished: int
+) -> None:
+    """In the words of restic, which names each in a line of its own."""
+    there = tmp_path / "unreadable"
+    there.touch()
+
+    def summary(*items: object) -> Summary:
+        log = restic._Log()
+        said = [{"message_type": "error", "item": str(item)} for item in items]
+        log.finish(b"\n".join(json.dumps(each).encode() for each in said))
+        return Summary("0" * 64, 1, 1, 1, tuple(log.unread))
+
+    gone = [tmp_path / str(number) for number in range(min(vanished, 10_000))]
+    create._refuse_unread(summary(*gone))  # removed meanwhile, and nothing else
+    more = [tmp_path / "gone"] * (vanished - len(gone))
+    with pytest.raises(BadInputError, match="could not be read"):
+        create._refuse_unread(summary(*gone, *more, there))
 
 
 @pytest.mark.parametrize(

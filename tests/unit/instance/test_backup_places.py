@@ -26,6 +26,7 @@ GOOD = (
 )
 IN_CLEAR = (
     "rest:http://backup.example.org/",
+    "rest:HTTP://backup.example.org/",
     "s3:http://s3.example.org/backups",
     "rest:http://127.0.0.1.example.org/",
     "rest:http://localhost.example.org/",
