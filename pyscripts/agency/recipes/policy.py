@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agency.recipes.recipe.compose import ComposeFile
-from agency.recipes.recipe.read import RecipeFiles
+from agency.recipes.recipe.exports import FILE as ABRA_SH
+from agency.recipes.recipe.read import SAMPLE, RecipeFiles
 from agency.recipes.recipe.yaml_lines import Loc
 
 MAX_SWARM_NAME = 64  # Docker's limit for secrets and configs
@@ -21,6 +22,8 @@ _CAPABILITIES = {
     "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME",
 }  # fmt: skip
 _TRUE = ("true", "yes", "on", "1", "y")
+# Names by which the run, or abra, decides which app is deployed, and from which files.
+_DECIDING = {"COMPOSE_FILE", "DOMAIN", "LETS_ENCRYPT_ENV", "RECIPE", "STACK_NAME", "TYPE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def violations(recipe: RecipeFiles) -> tuple[Violation, ...]:
     found = [one for file in recipe.compose for one in _of_file(file)]
     if recipe.overlay is not None:
         found += _hidden(recipe.compose[-1])
+    found += [*_exports(recipe), *_stack_names(recipe)]
     found += [
         Violation("name-too-long", recipe.compose[0].document.file, message)
         for message in _long_names(recipe)
@@ -84,6 +88,31 @@ def _hidden(overlay: ComposeFile) -> list[Violation]:
             continue
         found.append(Violation("overlay-hides", overlay.document.where(told[0]), told[1]))
     return found
+
+
+def _exports(recipe: RecipeFiles) -> Iterator[Violation]:
+    """List lines of `abra.sh` by which abra could deploy with other values than were examined.
+
+    It ignores indented ones, so of these only what the compose files ask for is refused.
+    """
+    known = _DECIDING | {variable.name for variable in recipe.variables}
+    asked = known.union(*(file.asked for file in recipe.compose))
+    for one in recipe.exports:
+        where = f"{ABRA_SH}:{one.line}"
+        twice = ", ".join(sorted(one.names & known))
+        if one.value is None and (not one.indented or one.names & asked):
+            form = "write `export NAME=value`, of letters, digits, . _ and -"
+            yield Violation("abra-sh", where, f"an export that is not read: {form}")
+        elif one.value is not None and twice:
+            told = f"exports {twice}, which {SAMPLE} or the run sets"
+            yield Violation("abra-sh", where, told)
+
+
+def _stack_names(recipe: RecipeFiles) -> Iterator[Violation]:
+    for variable in recipe.variables:
+        if variable.name == "STACK_NAME" and variable.value != recipe.stack:
+            where = f"{SAMPLE}:{variable.line}"
+            yield Violation("stack-name", where, "sets STACK_NAME, which names the app's own stack")
 
 
 def _service(loc: Loc, part: dict[str, Any]) -> Found:

@@ -4,7 +4,7 @@ from agency.errors import BadInputError
 from agency.recipes.recipe.compose import pairs, read_compose, services
 from agency.recipes.recipe.interpolation import interpolated
 from agency.recipes.recipe.read import read_recipe, recipe_name
-from agency.recipes.recipe.versions import exported_versions, published
+from agency.recipes.recipe.versions import published
 from agency.recipes.recipe.yaml_lines import read_yaml
 
 COMPOSE = """\
@@ -108,13 +108,6 @@ def test_labels_come_as_a_list_or_as_a_mapping():
 def test_only_tags_of_versions_are_published_and_the_latest_comes_first():
     tags = ["v1", "0.9.0+1.2", "1.10.0+2.0", "1.9.0+2.0", "main", "1.0.0"]
     assert [str(v) for v in published(tags)] == ["1.10.0+2.0", "1.9.0+2.0", "0.9.0+1.2"]
-
-
-def test_abra_sh_is_read_and_not_run():
-    text = (
-        "#!/bin/bash\nexport NGINX_CONF_VERSION=v3\nexport X=$(touch /tmp/no)\n  export Y=v1 # c\n"
-    )
-    assert exported_versions(text) == {"NGINX_CONF_VERSION": "v3", "Y": "v1"}
 
 
 def write(place, **files):

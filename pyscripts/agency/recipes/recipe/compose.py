@@ -13,9 +13,10 @@ from agency.recipes.recipe.yaml_lines import Document, Loc, read_yaml
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """One compose file with its variables interpolated."""
+    """One compose file with its variables interpolated; `asked` are the names of those."""
 
     document: Document
+    asked: frozenset[str] = frozenset()
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -66,8 +67,21 @@ def read_compose(text: str, file: str, values: Mapping[str, str]) -> ComposeFile
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         raise BadInputError("not a compose file: no mapping at its top", where=f"{file}:1")
-    document.data = _interpolate(document, document.data, (), values)
-    return ComposeFile(document)
+    noting = _Noting(values)
+    document.data = _interpolate(document, document.data, (), noting)
+    return ComposeFile(document, frozenset(noting.asked))
+
+
+class _Noting(dict[str, str]):
+    """Values that note what they are asked for."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
 
 
 def _interpolate(document: Document, data: Any, loc: Loc, values: Mapping[str, str]) -> Any:
