@@ -146,22 +146,38 @@ def _service(name: str, parts: list[tuple[ComposeFile, Loc, dict[str, Any]]]) ->
 
 
 def _has_check(part: object) -> bool:
-    if not isinstance(part, dict) or part.get("disable"):
+    return isinstance(part, dict) and bool(part.get("test")) and not switches_check_off(part)
+
+
+def switches_check_off(part: object) -> bool:
+    """Return whether a `healthcheck` says that there is none, also none of the image."""
+    if not isinstance(part, dict):
         return False
-    return part.get("test") not in (None, "NONE", ["NONE"])
+    test = part.get("test")
+    first = test[0] if isinstance(test, list) and test else test
+    return first == "NONE" or str(part.get("disable")).lower() not in ("none", "false", "no", "off")
 
 
 def _source(secret: object) -> str:
     return str(secret.get("source", "")) if isinstance(secret, dict) else str(secret)
 
 
+def swarm_name(loc: Loc, part: Mapping[str, Any]) -> str | None:
+    """Return the name that a secret, config, volume or network is given on the swarm.
+
+    None where Docker names it after the stack. An external one without a name has that of its key.
+    """
+    external = part.get("external")
+    nested = external.get("name") if isinstance(external, dict) else None
+    name = part.get("name") or nested or (loc[-1] if external else None)
+    return None if name is None else str(name)
+
+
 def external_names(files: tuple[ComposeFile, ...], section: str) -> dict[str, str]:
     """Return the external secrets, configs or networks: key to the name on the swarm."""
     names = {}
     for file in files:
-        for _, key, part in file.section(section):
-            external = part.get("external")
-            if external:
-                given = external.get("name") if isinstance(external, dict) else None
-                names[key] = str(part.get("name") or given or key)
+        for loc, key, part in file.section(section):
+            if part.get("external"):
+                names[key] = swarm_name(loc, part) or key
     return names
