@@ -38,6 +38,8 @@ from agency.secrets import (
     read_credential,
 )
 
+# Beyond the runner's limit, by which a run has timed out: this one is for where no runner is.
+_SLACK_S = 60.0
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
 
 
@@ -75,7 +77,7 @@ def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: 
         raise BadInputError("this run has its result already", where=str(artifacts))
     began = clock.steady()
     try:
-        place = _place(config, docker_url or DEFAULT_URL, clock)
+        place = place_of(config, docker_url or DEFAULT_URL, clock)
         return conduct(wanted_of(config, found), place, run)
     except places.RunBusyError:  # its result is the other process's to write
         raise
@@ -123,7 +125,12 @@ def registries_here() -> Registries:
         raise PrerequisiteError(error.message, where=REGISTRY_CREDENTIALS, hint=hint) from None
 
 
-def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
+def place_of(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
+    """Make the place of this machine's runs.
+
+    Raises:
+        PrerequisiteError: abra is missing, or a credential cannot be used.
+    """
     settings, directories = config.runner, layout(config.state)
     return Place(
         abra=find_abra(docker_url, timeout_s=settings.deploy_timeout_s).program,
@@ -135,6 +142,7 @@ def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
         suite_s=settings.suite_timeout_s,
         clock=clock,
         say=say,
+        run_s=config.build_timeout_minutes * 60.0 + _SLACK_S,
         registries=registries_here(),
     )
 

@@ -93,6 +93,7 @@ def _stage(stage: StageResult) -> dict[str, object]:
         "reason": stage.reason,
         "notes": list(stage.notes),
         "tests": [_test(one) for one in stage.tests],
+        "tests_left_out": {one.value: number for one, number in stage.left_out.items()},
     }
 
 

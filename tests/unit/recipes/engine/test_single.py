@@ -18,7 +18,7 @@ from agency.errors import PrerequisiteError
 from agency.recipes.configuration import RecipesConfig, read_config
 from agency.recipes.engine.port import Phase, Status
 from agency.recipes.engine.result import judge, read_evidence
-from agency.recipes.engine.single import registries_here, wanted_of
+from agency.recipes.engine.single import place_of, registries_here, wanted_of
 from agency.recipes.outcome import STAGES
 from agency.recipes.record.run import Run, RunState
 from agency.recipes.record.runs import Runs, open_runs
@@ -148,6 +148,19 @@ def test_the_forges_token_goes_to_the_forge_alone(
     ):
         other = replace(a_run(), order=replace(order(7), clone_url=url))
         assert token_of(read, other) is None
+
+
+def test_a_run_has_the_time_that_the_configuration_gives_it(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner's limit comes first: what it ends has timed out, and did not fail."""
+    (tmp_path / "bin").mkdir()
+    for name in ("abra", "git"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    for minutes in (5, 240):
+        read = read_config(config).model_copy(update={"build_timeout_minutes": minutes})
+        assert minutes * 60 < place_of(read, "unix:///none", Clock()).run_s <= minutes * 60 + 120
 
 
 def a_run() -> Run:
