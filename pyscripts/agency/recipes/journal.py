@@ -77,7 +77,7 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Write a line of our own."""
-        self.write(f"{text}\n".encode())
+        self.write(f"{text}\n".encode(errors="replace"))  # names of files may be no UTF-8
 
     def clean(self, text: str) -> str:
         """Return text without secrets."""

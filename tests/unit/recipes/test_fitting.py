@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_a_result_that_fits_is_whole() -> None:
     assert document == json.loads(json.dumps(made.as_dict()))
     assert [one["outcome"] for one in document["stages"][0]["tests"]] == ["pass", "fail", "pass"]
     assert document["stages"][0]["tests_left_out"] == {}
+
+
+def test_half_a_character_in_a_result_keeps_nobody_from_reading_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    bad = replace(BAD, name="test_\udcff.py")
+    write_result(report(bad, outcome=Outcome.FAIL), tmp_path)
+    verdict = judge(RUN, Status(Phase.FAILED), None, read_evidence(tmp_path, RUN.id), 60)
+    assert (verdict.state, verdict.reason) == (RunState.FAILED, "custom: it failed")
+    assert "test_?.py" in (tmp_path / "result.json").read_text()
 
 
 @pytest.mark.parametrize(

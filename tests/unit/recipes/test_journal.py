@@ -65,6 +65,12 @@ def test_letters_cut_between_two_writes_are_kept(tmp_path):
     assert (tmp_path / "x.log").read_bytes() == data
 
 
+def test_a_name_that_is_no_utf8_is_told(tmp_path):
+    with Journal(tmp_path / "x.log", Censor()) as journal:
+        journal.say("$ pytest test_\udcff.py")
+    assert (tmp_path / "x.log").read_text() == "$ pytest test_?.py\n"
+
+
 def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path):
     (tmp_path / "x.log").symlink_to(tmp_path / "other")
     with pytest.raises(module.PrerequisiteError):

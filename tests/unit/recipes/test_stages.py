@@ -5,10 +5,14 @@ import pytest
 
 from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
+from agency.recipes.journal import Censor, Journal
 from agency.recipes.outcome import CaseResult, Outcome
 from agency.recipes.recipe.versions import parse_version
+from agency.recipes.run.alarm import Alarm
+from agency.recipes.run.perform import perform
 from agency.recipes.stages.all import BASES_S, SkippedError, backup, custom, install, upgrade
 from agency.recipes.stages.port import StageError
+from agency.secrets import SecretValue
 
 ONE, TWO, THREE, FOUR = (parse_version(f"{n}.0.0+x") for n in (1, 2, 3, 4))
 
@@ -69,6 +73,25 @@ class FakeApp:
 
     def run_own_tests(self):
         return (CaseResult("own", Outcome.PASS, 0.0),)
+
+
+def test_a_fault_of_this_program_ends_its_stage_and_the_log_has_it(tmp_path):
+    def broken():
+        raise KeyError("no such thing as hunter22")
+
+    censor = Censor()
+    censor.add([SecretValue("hunter22")])
+    with Journal(tmp_path / "run.log", censor) as journal:
+        swarm = SimpleNamespace(logs=lambda _: "")
+        app = SimpleNamespace(
+            journal=journal, clock=Clock(), swarm=swarm, stack="s", own_tests=broken
+        )
+        (result,) = perform(app, ["custom"], tmp_path, Alarm(60.0), lambda _: None)
+    assert result.outcome is Outcome.ERROR
+    assert result.reason.startswith("internal: a fault of agency, not of the recipe (KeyError)")
+    log = (tmp_path / "custom.log").read_text()
+    assert "in broken" in log
+    assert "no such thing as [***]" in log
 
 
 def test_install_without_tests_says_what_it_did_not_show():

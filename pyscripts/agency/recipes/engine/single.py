@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.clock import Clock
 from agency.coopcloud import find_abra
 from agency.docker import DEFAULT_URL
-from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError, InternalError, PrerequisiteError
 from agency.recipes.client import parse_route
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.result import FILE
@@ -26,6 +27,7 @@ from agency.recipes.registries import NO_REGISTRIES, Registries, read_registries
 from agency.recipes.run import places
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.conduct import conduct, write_result
+from agency.recipes.run.perform import internal
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
 from agency.recipes.trying import say
@@ -83,9 +85,20 @@ def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: 
         raise
     except AgencyError as error:
         report = _refused(config, found, error, clock, clock.steady() - began)
-        artifacts.mkdir(parents=True, exist_ok=True)
-        write_result(report, artifacts)
+        _write(report, artifacts)
         return report
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the run its result
+        # Without the message: nothing here knows the run's secrets, which it could have.
+        say("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
+        fault = InternalError(internal(error))
+        report = _refused(config, found, fault, clock, clock.steady() - began)
+        _write(report, artifacts)
+        return report
+
+
+def _write(report: Report, artifacts: Path) -> None:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    write_result(report, artifacts)
 
 
 def wanted_of(config: RecipesConfig, run: Run) -> Wanted:
@@ -151,7 +164,7 @@ def _refused(
     config: RecipesConfig, run: Run, error: AgencyError, clock: Clock, seconds: float
 ) -> Report:
     """Make the report of a run that ended without one: nearly always before its app was there."""
-    ours = isinstance(error, PrerequisiteError)
+    ours = isinstance(error, PrerequisiteError | InternalError)
     reason = f"{error.where}: {error.message}" if error.where else error.message
     order, apps = run.order, layout(config.state).apps
     stage = StageResult(PREPARE, Outcome.ERROR if ours else Outcome.FAIL, seconds, reason)

@@ -140,9 +140,15 @@ def _service(name: str, parts: list[tuple[ComposeFile, Loc, dict[str, Any]]]) ->
         image = str(part.get("image") or image)
         if "healthcheck" in part:
             healthcheck = _has_check(part["healthcheck"])
-        for secret in part.get("secrets") or []:
+        for secret in _list(file, (*loc, "secrets"), part.get("secrets")):
             secrets[_source(secret)] = None
     return Service(name, image, labels, healthcheck, tuple(secrets))
+
+
+def _list(file: ComposeFile, loc: Loc, part: object) -> list[Any]:
+    if part is not None and not isinstance(part, list):
+        raise BadInputError(f"{loc[-1]} is not a list", where=file.document.where(loc))
+    return part or []
 
 
 def _has_check(part: object) -> bool:

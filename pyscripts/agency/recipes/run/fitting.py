@@ -42,13 +42,15 @@ def fitted(report: Report, most_bytes: int = MOST_RESULT) -> str:
     text = ""
     for measure in _MEASURES:
         text = _written(_cut(report, measure))
-        if len(text) <= most_bytes:
+        if len(text.encode()) <= most_bytes:
             return text
     return _written(replace(_cut(report, _MEASURES[-1]), facts=NO_FACTS))
 
 
 def _written(report: Report) -> str:
-    return f"{json.dumps(report.as_dict(), indent=2)}\n"
+    text = json.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+    # Half a character, as of a file's name that is no UTF-8, is JSON to no strict reader.
+    return f"{text}\n".encode(errors="replace").decode()
 
 
 def _cut(report: Report, measure: _Measure) -> Report:
