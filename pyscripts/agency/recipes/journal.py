@@ -39,8 +39,7 @@ def _ends(value: str) -> Iterator[str]:
 
     Not of each length: up to three characters of such a piece stay in the text.
     """
-    long_enough = len(value) >= 2 * _SHORTEST_END
-    for length in range(_SHORTEST_END, len(value) if long_enough else 0, _STEP):
+    for length in range(_SHORTEST_END, len(value), _STEP):
         yield value[:length]
         yield value[-length:]
 

@@ -92,6 +92,18 @@ def test_the_beginning_or_the_end_of_a_secret_is_not_stored_either(tmp_path, sho
     assert not any(secret[at : at + 4] in stored for at in range(len(secret) - 3))
 
 
+@pytest.mark.parametrize("length", range(9, 33))
+def test_of_a_secret_of_any_length_no_piece_at_an_end_is_stored(length):
+    secret = "AbcdefghijKLmnopqrstUVwxyz012345"[:length]
+    censor = Censor()
+    censor.add([SecretValue(secret)])
+    for piece in range(8, length):
+        for shown in (secret[:piece], secret[-piece:]):
+            stored = censor.clean(f"'{shown}...'")
+            assert "[***]" in stored
+            assert len(stored) <= len("'[***]...'") + 3, stored
+
+
 def test_what_is_no_secret_is_stored_as_it_is(tmp_path):
     censor = Censor()
     censor.add([SecretValue("Xy7-kd93Lmq2pB5sAw4_zR8tN1vC")])
