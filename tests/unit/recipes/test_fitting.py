@@ -17,8 +17,7 @@ from agency.recipes.facts import DeployedImage, Deployment, Facts
 from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown
 from agency.recipes.record.run import Run, RunState
 from agency.recipes.run.conduct import write_result
-from agency.recipes.run.fitting import fitted
-from agency.recipes.run.report import Report
+from agency.recipes.run.report import Report, fitted
 
 RUN = Run("r00000001", 1, order(7), RunState.RUNNING, 0)
 GOOD = CaseResult("tests/test_api.py::test_every_page_is_served[page]", Outcome.PASS, 0.01)

@@ -24,10 +24,9 @@ from agency.recipes.run import janitor, places
 from agency.recipes.run.alarm import Alarm, DeadlineError
 from agency.recipes.run.app import App
 from agency.recipes.run.checkout import Source
-from agency.recipes.run.fitting import fitted
 from agency.recipes.run.perform import perform, writing
 from agency.recipes.run.prepare import Place, Wanted, prepare_app
-from agency.recipes.run.report import Report
+from agency.recipes.run.report import Report, fitted
 from agency.recipes.run.swarm import Swarm
 from agency.recipes.run.teardown import tear_down
 
