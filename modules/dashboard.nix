@@ -22,7 +22,7 @@ in
 
   options.agency.dashboard = {
     enable = opt.service agency.services "dashboard" "The dashboard of recipe CI.";
-    retentionDays = opt.between 1 3650 180 "Days after which a run's logs are no longer shown.";
+    retentionDays = opt.between 1 3650 180 "Days after a run's end for which its logs and files are shown; then the runner removes them.";
   };
 
   config = lib.mkIf cfg.enable {

@@ -38,6 +38,9 @@ let
   }
   // lib.optionalAttrs (config.agency.bridge.enable or false) {
     bridge = { inherit (config.agency.bridge) allow maxAgeHours; };
+  }
+  // lib.optionalAttrs (config.agency.dashboard.enable or false) {
+    inherit (config.agency.dashboard) retentionDays;
   };
   suites = agency.instance.directory + "/tests/recipes";
 in

@@ -27,6 +27,7 @@ def test_the_programs_read_what_the_host_writes(report: dict[str, Any], tmp_path
     assert config.runner.tests is None, "this instance brings no suites"
     assert config.zone == "ci.agency.example.org"
     assert config.state == Path("/var/lib/agency-recipes")
+    assert config.retention_days == 180, "the dashboard's option is the runner's, too"
 
 
 def test_the_runner_has_the_time_that_its_teardown_takes(report: dict[str, Any]) -> None:

@@ -106,13 +106,14 @@ def deploy(app: App, version: str | None, flags: dict[str, str]) -> None:
         app.git("checkout", "-q", version or "main")
     if app.git("status", "--porcelain") and "--chaos" not in flags:
         raise FatalError("locally unstaged changes")
-    exported = dict(re.findall(r"(?m)^export (\w+)=(\S+)$", (app.recipe / "abra.sh").read_text()))
-    files = [app.recipe / name for name in app.values.get("COMPOSE_FILE", "compose.yml").split(":")]
+    # Before the compose files are chosen, and over the `.env`, as abra's MergeAbraShEnv.
+    exported = re.findall(r"(?m)^export\s+(\w+)=(\w\S*)$", (app.recipe / "abra.sh").read_text())
+    values = {**app.values, **dict(exported), "STACK_NAME": app.stack}
+    files = [app.recipe / name for name in values.get("COMPOSE_FILE", "compose.yml").split(":")]
     overrides = (HERE / f"override.{app.recipe.name}.yml", HERE / "override.yml")
     files += [one for one in overrides if one.exists()][:1]
     words = ("stack", "deploy", "--resolve-image=never", "--prune")
     arguments = [f"--compose-file={file}" for file in files]
-    values = {**exported, **app.values, "STACK_NAME": app.stack}
     sys.stdout.write(docker(*words, *arguments, app.stack, **values))
     converge(app, float(app.labels().get(f"coop-cloud.{app.stack}.timeout", "30")))
 

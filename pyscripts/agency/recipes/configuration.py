@@ -86,7 +86,10 @@ class BridgeSettings(_Written):
 
 
 class RecipesConfig(_Written):
-    """All of it. `state` is the directory that the parts share; `wildcard` names the apps."""
+    """All of it. `state` is the directory that the parts share; `wildcard` names the apps.
+
+    The runner removes the files of a run `retentionDays` after its end; without it, none.
+    """
 
     domain: str
     engine: Literal["builtin", "drone", "woodpecker", "gitea-actions"]
@@ -100,6 +103,7 @@ class RecipesConfig(_Written):
     state: Path
     bridge: BridgeSettings = BridgeSettings()
     runner: RunnerSettings = RunnerSettings()
+    retention_days: Annotated[int | None, Field(alias="retentionDays", ge=1, le=3650)] = None
     engine_at: Annotated[EngineSettings | None, Field(alias="engineAt")] = None
 
     @property

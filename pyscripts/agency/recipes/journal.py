@@ -39,8 +39,7 @@ def _ends(value: str) -> Iterator[str]:
 
     Not of each length: up to three characters of such a piece stay in the text.
     """
-    long_enough = len(value) >= 2 * _SHORTEST_END
-    for length in range(_SHORTEST_END, len(value) if long_enough else 0, _STEP):
+    for length in range(_SHORTEST_END, len(value), _STEP):
         yield value[:length]
         yield value[-length:]
 
@@ -77,7 +76,7 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Write a line of our own."""
-        self.write(f"{text}\n".encode())
+        self.write(f"{text}\n".encode(errors="replace"))  # names of files may be no UTF-8
 
     def clean(self, text: str) -> str:
         """Return text without secrets."""

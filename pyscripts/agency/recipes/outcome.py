@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from agency.errors import ExitCode
@@ -18,6 +18,7 @@ class Outcome(Enum):
     ERROR = "error"
 
 
+MOST_RESULT = 1024 * 1024  # bytes of a run's result.json, for who writes and who reads it
 STAGES = ("install", "upgrade", "backup", "custom")
 
 
@@ -37,7 +38,10 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One stage; `reason` is there unless it passed, `notes` are facts worth reading."""
+    """One stage; `reason` is there unless it passed, `notes` are facts worth reading.
+
+    `left_out` counts tests that are not among `tests`, because a result has its limits.
+    """
 
     name: str
     outcome: Outcome
@@ -45,6 +49,7 @@ class StageResult:
     reason: str = ""
     tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: Mapping[Outcome, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

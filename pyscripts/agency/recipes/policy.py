@@ -1,17 +1,21 @@
-"""Policy over a recipe's compose files: refusal of whatever reaches out of the app into the host.
+"""Policy over a recipe: refusal of whatever reaches out of the app, into the host or another app.
 
 It reads interpolated values, so a variable cannot hide one, and each file for itself, so an
-overriding file cannot either. Each finding names file and line.
+overriding file cannot either. Each finding names file and line. Files, volumes and networks are
+allowed by a list: what else a driver could be told is without end.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agency.recipes.recipe.compose import ComposeFile
-from agency.recipes.recipe.read import RecipeFiles
+from agency.recipes.recipe.compose import ComposeFile, swarm_name, switches_check_off
+from agency.recipes.recipe.exports import FILE as ABRA_SH
+from agency.recipes.recipe.files import is_own_file
+from agency.recipes.recipe.read import SAMPLE, RecipeFiles
 from agency.recipes.recipe.yaml_lines import Loc
 
 MAX_SWARM_NAME = 64  # Docker's limit for secrets and configs
@@ -20,7 +24,17 @@ _CAPABILITIES = {
     "ALL", "BPF", "DAC_READ_SEARCH", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "PERFMON",
     "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME",
 }  # fmt: skip
+PROXY = "proxy"  # the network by which Traefik reaches apps
+_MOUNTS = ("volume", "tmpfs")
+_TMPFS = {
+    "type": re.compile("tmpfs"),
+    "device": re.compile("tmpfs"),
+    "o": re.compile(r"(?:(?:(?:size|uid|gid|mode|nr_inodes)=\w+%?|ro|rw|no\w+)(?:,|\Z))*"),
+}
+_OVERLAY_OPTIONS = {"encrypted", "com.docker.network.driver.mtu"}
 _TRUE = ("true", "yes", "on", "1", "y")
+# Names by which the run, or abra, decides which app is deployed, and from which files.
+_DECIDING = {"COMPOSE_FILE", "DOMAIN", "LETS_ENCRYPT_ENV", "RECIPE", "STACK_NAME", "TYPE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,7 @@ class Violation:
 
 
 Found = Iterator[tuple[str, Loc, str]]
-Rule = Callable[[Loc, dict[str, Any]], Found]
+Rule = Callable[[RecipeFiles, Loc, dict[str, Any]], Found]
 
 
 def violations(recipe: RecipeFiles) -> tuple[Violation, ...]:
@@ -42,9 +56,10 @@ def violations(recipe: RecipeFiles) -> tuple[Violation, ...]:
     Raises:
         BadInputError: a file has not the form of a compose file.
     """
-    found = [one for file in recipe.compose for one in _of_file(file)]
+    found = [one for file in recipe.compose for one in _of_file(recipe, file)]
     if recipe.overlay is not None:
         found += _hidden(recipe.compose[-1])
+    found += [*_exports(recipe), *_stack_names(recipe)]
     found += [
         Violation("name-too-long", recipe.compose[0].document.file, message)
         for message in _long_names(recipe)
@@ -52,7 +67,7 @@ def violations(recipe: RecipeFiles) -> tuple[Violation, ...]:
     return tuple(found)
 
 
-def _of_file(file: ComposeFile) -> list[Violation]:
+def _of_file(recipe: RecipeFiles, file: ComposeFile) -> list[Violation]:
     rules: tuple[tuple[str, Rule], ...] = (
         ("services", _service),
         ("volumes", _volume),
@@ -61,7 +76,7 @@ def _of_file(file: ComposeFile) -> list[Violation]:
         ("configs", _from_file),
     )
     found = [one for section, rule in rules for loc, _, part in file.section(section)
-             for one in rule(loc, part)]  # fmt: skip
+             for one in rule(recipe, loc, part)]  # fmt: skip
     found += [
         ("other-files", (key,), f"{key} reads files that were not examined")
         for key in ("include", "extends")
@@ -75,10 +90,9 @@ def _hidden(overlay: ComposeFile) -> list[Violation]:
     """List what an overlay of the tests would hide of the recipe."""
     found = []
     for loc, _, part in overlay.section("services"):
-        check = part.get("healthcheck")
         if part.get("image") or part.get("build"):
             told = (*loc, "image"), "an overlay may not change the image that is tested"
-        elif isinstance(check, dict) and _true(check.get("disable")):
+        elif switches_check_off(part.get("healthcheck")):
             told = (*loc, "healthcheck"), "an overlay may not switch a health check off"
         else:
             continue
@@ -86,14 +100,39 @@ def _hidden(overlay: ComposeFile) -> list[Violation]:
     return found
 
 
-def _service(loc: Loc, part: dict[str, Any]) -> Found:
+def _exports(recipe: RecipeFiles) -> Iterator[Violation]:
+    """List lines of `abra.sh` by which abra could deploy with other values than were examined.
+
+    It ignores indented ones, so of these only what the compose files ask for is refused.
+    """
+    known = _DECIDING | {variable.name for variable in recipe.variables}
+    asked = known.union(*(file.asked for file in recipe.compose))
+    for one in recipe.exports:
+        where = f"{ABRA_SH}:{one.line}"
+        twice = ", ".join(sorted(one.names & known))
+        if one.value is None and (not one.indented or one.names & asked):
+            form = "write `export NAME=value`, of letters, digits, . _ and -"
+            yield Violation("abra-sh", where, f"an export that is not read: {form}")
+        elif one.value is not None and twice:
+            told = f"exports {twice}, which {SAMPLE} or the run sets"
+            yield Violation("abra-sh", where, told)
+
+
+def _stack_names(recipe: RecipeFiles) -> Iterator[Violation]:
+    for variable in recipe.variables:
+        if variable.name == "STACK_NAME" and variable.value != recipe.stack:
+            where = f"{SAMPLE}:{variable.line}"
+            yield Violation("stack-name", where, "sets STACK_NAME, which names the app's own stack")
+
+
+def _service(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
     yield from _privileges(loc, part)
     for i, network in enumerate(_items(part.get("networks"))):
         if network == "host":
             yield "host-network", (*loc, "networks", i), "the network of the host"
     for i, volume in enumerate(_items(part.get("volumes"))):
         yield from _mount((*loc, "volumes", i), volume)
-    yield from _other_files(loc, part)
+    yield from _other_files(recipe, loc, part)
 
 
 def _privileges(loc: Loc, part: dict[str, Any]) -> Found:
@@ -110,10 +149,11 @@ def _privileges(loc: Loc, part: dict[str, Any]) -> Found:
             yield "capability", (*loc, "cap_add", i), f"the capability {name}"
 
 
-def _other_files(loc: Loc, part: dict[str, Any]) -> Found:
-    for i, path in enumerate(_items(part.get("env_file"))):
-        if _outside(path):
-            yield "outside-file", (*loc, "env_file"), f"env_file {i + 1} is outside the recipe"
+def _other_files(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
+    files = part.get("env_file")
+    for path in [files] if isinstance(files, dict) else _items(files):
+        given = path.get("path", "") if isinstance(path, dict) else path
+        yield from _file(recipe, (*loc, "env_file"), given)
     if part.get("extends"):
         yield "other-files", (*loc, "extends"), "extends reads files that were not examined"
     if part.get("credential_spec"):
@@ -121,40 +161,71 @@ def _other_files(loc: Loc, part: dict[str, Any]) -> Found:
 
 
 def _mount(loc: Loc, volume: object) -> Found:
+    kind = "volume"
     if isinstance(volume, dict):
         source = str(volume.get("source") or volume.get("src") or "")
-        bind = volume.get("type") in ("bind", "npipe") or _is_path(source)
+        kind = str(volume.get("type") or kind)
+        bind = kind not in _MOUNTS or _is_path(source)
     else:
         source, colon, _ = str(volume).partition(":")
         bind = bool(colon) and _is_path(source)
     if source.rstrip("/").endswith(("docker.sock", "containerd.sock")):
         yield "docker-socket", loc, f"mounts {source}, which commands the host"
     elif bind:
-        yield "bind-mount", loc, f"mounts {source or 'a path'} of the host"
+        yield "bind-mount", loc, f"mounts {source or f'by {kind} what is no volume'} of the host"
 
 
-def _volume(loc: Loc, part: dict[str, Any]) -> Found:
+def _volume(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
+    yield from _foreign(recipe, loc, part)
+    driver = str(part.get("driver") or "local")
     options = part.get("driver_opts")
-    if not isinstance(options, dict):
-        return
-    device, flags = str(options.get("device") or ""), str(options.get("o") or "")
-    if _is_path(device):
-        yield "bind-mount", (*loc, "driver_opts", "device"), f"mounts {device} of the host"
-    elif "bind" in flags.replace(" ", "").split(","):
-        yield "bind-mount", (*loc, "driver_opts", "o"), "mounts a path of the host"
+    if driver != "local":
+        yield "volume-driver", (*loc, "driver"), f"a volume of the driver {driver}"
+    if options and not _is_tmpfs(options):
+        told = "driver_opts mount what is the host's, but for type and device tmpfs"
+        yield "bind-mount", (*loc, "driver_opts"), told
 
 
-def _network(loc: Loc, part: dict[str, Any]) -> Found:
-    external = part.get("external")
-    nested = external.get("name") if isinstance(external, dict) else None
-    if "host" in (part.get("name"), nested, part.get("driver"), loc[-1] if external else None):
+def _is_tmpfs(options: object) -> bool:
+    if not isinstance(options, dict) or not {"type", "device"} <= set(options) <= set(_TMPFS):
+        return False
+    return all(_TMPFS[key].fullmatch(str(value).replace(" ", "")) for key, value in options.items())
+
+
+def _network(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
+    name, driver = swarm_name(loc, part), str(part.get("driver") or "overlay")
+    options = part.get("driver_opts") or {}
+    if "host" in (name, driver):
         yield "host-network", loc, "the network of the host"
+        return
+    if name != PROXY:
+        yield from _foreign(recipe, loc, part)
+    if driver != "overlay":
+        yield "network-driver", (*loc, "driver"), f"a network of the driver {driver}, not overlay"
+    if not isinstance(options, dict) or not set(options) <= _OVERLAY_OPTIONS:
+        told = f"driver_opts other than {' and '.join(sorted(_OVERLAY_OPTIONS))}"
+        yield "network-driver", (*loc, "driver_opts"), told
 
 
-def _from_file(loc: Loc, part: dict[str, Any]) -> Found:
-    path = part.get("file")
-    if path is not None and _outside(path):
-        yield "outside-file", (*loc, "file"), f"{path} is outside the recipe"
+def _from_file(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
+    yield from _foreign(recipe, loc, part)
+    if part.get("file") is not None:
+        yield from _file(recipe, (*loc, "file"), part["file"])
+
+
+def _foreign(recipe: RecipeFiles, loc: Loc, part: dict[str, Any]) -> Found:
+    """Refuse a name on the swarm that is not the app's own: it could be another app's."""
+    name = swarm_name(loc, part)
+    if name is not None and not name.startswith(f"{recipe.stack}_"):
+        at = next((key for key in ("name", "external") if key in part), "")
+        told = f"{loc[0]}.{loc[1]} is named {name!r}, which does not begin with ${{STACK_NAME}}_"
+        yield "foreign-name", (*loc, at), told
+
+
+def _file(recipe: RecipeFiles, loc: Loc, path: object) -> Found:
+    if not isinstance(path, str) or path.startswith("~") or not is_own_file(recipe.directory, path):
+        told = f"{str(path)[:200]!r} is outside the recipe, or no regular file of it"
+        yield "outside-file", loc, told
 
 
 def _long_names(recipe: RecipeFiles) -> Iterator[str]:
@@ -178,8 +249,3 @@ def _true(value: object) -> bool:
 
 def _is_path(source: str) -> bool:
     return source.startswith(("/", ".", "~", "\\"))
-
-
-def _outside(path: object) -> bool:
-    text = str(path.get("path", "") if isinstance(path, dict) else path)
-    return text.startswith(("/", "~")) or ".." in text.split("/")

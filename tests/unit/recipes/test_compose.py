@@ -1,10 +1,16 @@
+from contextlib import suppress
+
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agency.errors import BadInputError
+from agency.recipes.policy import violations
 from agency.recipes.recipe.compose import pairs, read_compose, services
 from agency.recipes.recipe.interpolation import interpolated
 from agency.recipes.recipe.read import read_recipe, recipe_name
-from agency.recipes.recipe.versions import exported_versions, published
+from agency.recipes.recipe.versions import published
 from agency.recipes.recipe.yaml_lines import read_yaml
 
 COMPOSE = """\
@@ -89,13 +95,61 @@ def test_a_bomb_of_aliases_is_refused():
     ("text", "line"),
     [
         ("a: 1\nb: !!python/object:os.system x", 2), ("a: 1\na: 2", 2), ("a: [1", 1),
-        ("a: &a\n  b: *a", 1), ("? [x]\n: 1", 1),
+        ("a: &a\n  b: *a", 1), ("? [x]\n: 1", 1), ("a: 1\nx: &x\n  <<: *x", 2),
+        ("a: 1\nx: &x [1, *x]", 2), ("a: 1\nx: &x\n  y: {<<: *x}", 2),
+        ('a: 1\nb: "\\uD800"', 2), ('a: 1\n"\\uDFFF": 1', 2),
     ],
 )  # fmt: skip
 def test_a_bad_document_is_refused_at_its_line(text, line):
     with pytest.raises(BadInputError) as caught:
         read_yaml(text, "compose.yml")
     assert caught.value.where == f"compose.yml:{line}"
+
+
+def test_merges_of_merges_are_bounded():
+    """They nest no value in another, and went as deep as Python would."""
+
+    def chain(length):
+        return "\n".join(["a0: &a0 {b: 1}"] + [
+            f"a{n}: &a{n} {{<<: *a{n - 1}}}" for n in range(1, length)
+        ])  # fmt: skip
+
+    assert read_yaml(chain(20), "compose.yml").data["a19"] == {"b": 1}
+    with pytest.raises(BadInputError, match="nested deeper") as caught:
+        read_yaml(chain(2000), "compose.yml")
+    assert caught.value.where.startswith("compose.yml:")
+
+
+@pytest.mark.parametrize(
+    "part", ["secrets: 5", "secrets: true", "secrets: {a: b}", "deploy: {labels: 5}"]
+)
+def test_a_service_of_another_form_is_refused_at_its_line(part):
+    read = read_compose(f"services:\n  app:\n    image: x\n    {part}\n", "compose.yml", {})
+    with pytest.raises(BadInputError) as caught:
+        services((read,))
+    assert caught.value.where == "compose.yml:4"
+
+
+KEYS = st.sampled_from([
+    "services", "volumes", "networks", "secrets", "configs", "app", "image", "deploy", "labels",
+    "healthcheck", "test", "disable", "external", "name", "file", "env_file", "driver", "source",
+    "driver_opts", "type", "device", "o", "x-any", "include", "extends", "cap_add", "devices",
+])  # fmt: skip
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+ANYTHING = st.recursive(
+    SCALARS | st.sampled_from(["NONE", "host", "proxy", "$A", "${B:-/x}", "tmpfs", "a:b:c"]),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(KEYS, part, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, st.dictionaries(KEYS, ANYTHING, max_size=3), max_size=4))
+def test_a_recipe_of_any_form_is_read_or_refused(tmp_path_factory, data):
+    place = tmp_path_factory.mktemp("recipe")
+    write(place, env="TYPE=a\n")
+    (place / "compose.yml").write_text(yaml.safe_dump(data, allow_unicode=True))
+    with suppress(BadInputError):
+        violations(read_recipe(place, "a", "a.test"))
 
 
 def test_labels_come_as_a_list_or_as_a_mapping():
@@ -108,13 +162,6 @@ def test_labels_come_as_a_list_or_as_a_mapping():
 def test_only_tags_of_versions_are_published_and_the_latest_comes_first():
     tags = ["v1", "0.9.0+1.2", "1.10.0+2.0", "1.9.0+2.0", "main", "1.0.0"]
     assert [str(v) for v in published(tags)] == ["1.10.0+2.0", "1.9.0+2.0", "0.9.0+1.2"]
-
-
-def test_abra_sh_is_read_and_not_run():
-    text = (
-        "#!/bin/bash\nexport NGINX_CONF_VERSION=v3\nexport X=$(touch /tmp/no)\n  export Y=v1 # c\n"
-    )
-    assert exported_versions(text) == {"NGINX_CONF_VERSION": "v3", "Y": "v1"}
 
 
 def write(place, **files):

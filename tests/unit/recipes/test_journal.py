@@ -65,6 +65,12 @@ def test_letters_cut_between_two_writes_are_kept(tmp_path):
     assert (tmp_path / "x.log").read_bytes() == data
 
 
+def test_a_name_that_is_no_utf8_is_told(tmp_path):
+    with Journal(tmp_path / "x.log", Censor()) as journal:
+        journal.say("$ pytest test_\udcff.py")
+    assert (tmp_path / "x.log").read_text() == "$ pytest test_?.py\n"
+
+
 def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path):
     (tmp_path / "x.log").symlink_to(tmp_path / "other")
     with pytest.raises(module.PrerequisiteError):
@@ -84,6 +90,18 @@ def test_the_beginning_or_the_end_of_a_secret_is_not_stored_either(tmp_path, sho
     stored = (tmp_path / "x.log").read_text()
     assert "[***]" in stored
     assert not any(secret[at : at + 4] in stored for at in range(len(secret) - 3))
+
+
+@pytest.mark.parametrize("length", range(9, 33))
+def test_of_a_secret_of_any_length_no_piece_at_an_end_is_stored(length):
+    secret = "AbcdefghijKLmnopqrstUVwxyz012345"[:length]
+    censor = Censor()
+    censor.add([SecretValue(secret)])
+    for piece in range(8, length):
+        for shown in (secret[:piece], secret[-piece:]):
+            stored = censor.clean(f"'{shown}...'")
+            assert "[***]" in stored
+            assert len(stored) <= len("'[***]...'") + 3, stored
 
 
 def test_what_is_no_secret_is_stored_as_it_is(tmp_path):

@@ -64,6 +64,10 @@ def test_one_without_a_reason_is_refused(recipe, header):
         ("image: another", "overlay-hides"),
         ("build: .", "overlay-hides"),
         ("healthcheck: {disable: true}", "overlay-hides"),
+        ("healthcheck: {disable: 'true'}", "overlay-hides"),
+        ("healthcheck: {test: [NONE]}", "overlay-hides"),
+        ("healthcheck: {test: NONE}", "overlay-hides"),
+        ('healthcheck: {test: ["NONE", "x"]}', "overlay-hides"),
         ("privileged: true", "privileged"),
         ("volumes: ['/:/host']", "bind-mount"),
     ],
@@ -72,6 +76,11 @@ def test_it_goes_through_the_policy_and_hides_nothing_of_the_recipe(recipe, part
     found = violations(overlaid(recipe, f"{WHY}services:\n  app:\n    {part}\n"))
     assert [one.rule for one in found] == [rule]
     assert found[0].where.startswith("compose.ccci.yml:")
+
+
+@pytest.mark.parametrize("part", ["{start_period: 10m}", "{disable: false, retries: 9}"])
+def test_it_may_give_a_health_check_more_time(recipe, part):
+    assert violations(overlaid(recipe, f"{WHY}services:\n  app:\n    healthcheck: {part}\n")) == ()
 
 
 def test_git_overlooks_it_and_a_file_of_the_recipe_is_never_replaced(recipe, tmp_path):

@@ -3,11 +3,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
+from agency.recipes.journal import Censor, Journal
 from agency.recipes.outcome import CaseResult, Outcome
 from agency.recipes.recipe.versions import parse_version
-from agency.recipes.stages.all import SkippedError, backup, custom, install, upgrade
+from agency.recipes.run.alarm import Alarm
+from agency.recipes.run.perform import perform
+from agency.recipes.stages.all import BASES_S, SkippedError, backup, custom, install, upgrade
 from agency.recipes.stages.port import StageError
+from agency.secrets import SecretValue
 
 ONE, TWO, THREE, FOUR = (parse_version(f"{n}.0.0+x") for n in (1, 2, 3, 4))
 
@@ -70,6 +75,25 @@ class FakeApp:
         return (CaseResult("own", Outcome.PASS, 0.0),)
 
 
+def test_a_fault_of_this_program_ends_its_stage_and_the_log_has_it(tmp_path):
+    def broken():
+        raise KeyError("no such thing as hunter22")
+
+    censor = Censor()
+    censor.add([SecretValue("hunter22")])
+    with Journal(tmp_path / "run.log", censor) as journal:
+        swarm = SimpleNamespace(logs=lambda _: "")
+        app = SimpleNamespace(
+            journal=journal, clock=Clock(), swarm=swarm, stack="s", own_tests=broken
+        )
+        (result,) = perform(app, ["custom"], tmp_path, Alarm(60.0), lambda _: None)
+    assert result.outcome is Outcome.ERROR
+    assert result.reason.startswith("internal: a fault of agency, not of the recipe (KeyError)")
+    log = (tmp_path / "custom.log").read_text()
+    assert "in broken" in log
+    assert "no such thing as [***]" in log
+
+
 def test_install_without_tests_says_what_it_did_not_show():
     assert len(install(FakeApp()).tests) == 1
     shown = install(FakeApp(suites=set()))
@@ -88,11 +112,34 @@ def test_the_nearest_version_that_can_be_deployed_is_taken_and_told():
     assert upgrade(app).notes == ("2.0.0+x cannot be deployed: rotten image", "from 1.0.0+x")
 
 
-def test_not_every_version_of_history_is_tried():
+def test_the_only_version_that_can_be_deployed_is_taken_however_old_it_is():
+    app = FakeApp(versions=[FOUR, THREE, TWO, ONE], undeployable={TWO, THREE, FOUR})
+    assert upgrade(app).notes[-1] == "from 1.0.0+x"
+    assert app.log[:5] == ["4.0.0+x", "3.0.0+x", "2.0.0+x", "1.0.0+x", "test write"]
+
+
+def test_where_no_version_can_be_deployed_the_stage_fails_and_says_so():
     app = FakeApp(versions=[FOUR, THREE, TWO, ONE], undeployable={ONE, TWO, THREE, FOUR})
-    with pytest.raises(SkippedError, match="rotten image"):
+    with pytest.raises(StageError, match="no published version could be deployed") as caught:
         upgrade(app)
-    assert app.log == ["4.0.0+x", "3.0.0+x", "2.0.0+x"]
+    for version in ("4.0.0+x", "1.0.0+x"):
+        assert f"{version} cannot be deployed: rotten image" in caught.value.message
+    assert app.log == ["4.0.0+x", "3.0.0+x", "2.0.0+x", "1.0.0+x"]
+
+
+def test_a_long_history_is_told_in_few_words():
+    many = [parse_version(f"{n}.0.0+x") for n in range(200, 0, -1)]
+    with pytest.raises(StageError) as caught:
+        upgrade(FakeApp(versions=many, undeployable=set(many)))
+    assert "; 190 further ones neither; 1.0.0+x cannot" in caught.value.message
+
+
+def test_versions_are_tried_for_a_bounded_time():
+    app = FakeApp(versions=[FOUR, THREE, TWO, ONE], undeployable={ONE, TWO, THREE, FOUR})
+    moments = iter([0.0, BASES_S - 1, BASES_S, BASES_S])
+    with pytest.raises(StageError, match="2 older ones were not tried in 1800 s"):
+        upgrade(app, Clock(steady=lambda: next(moments)))
+    assert app.log == ["4.0.0+x", "3.0.0+x"]
 
 
 def test_a_place_that_fails_is_not_taken_for_a_rotten_version():

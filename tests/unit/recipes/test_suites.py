@@ -139,12 +139,21 @@ def test_nothing_else_is_given():
 """
 
 
-def run(tmp_path, text, *, timeout_s=60.0, route=None, limits=DEFAULT_LIMITS, tests=None):
+def run(
+    tmp_path,
+    text,
+    *,
+    name="test_it.py",
+    timeout_s=60.0,
+    route=None,
+    limits=DEFAULT_LIMITS,
+    tests=None,
+):
     tests, private = tests or tmp_path / "tests", tmp_path / "private"
     tests.mkdir()
     private.mkdir()
     (tmp_path / "artifacts").mkdir()
-    (tests / "test_it.py").write_text(text)
+    (tests / name).write_text(text)
     runner = SuiteRunner(
         "r00000000",
         "a.test",
@@ -159,11 +168,17 @@ def run(tmp_path, text, *, timeout_s=60.0, route=None, limits=DEFAULT_LIMITS, te
     censor.add([SecretValue("hunter22hunter22")])
     with Journal(tmp_path / "log", censor) as journal:
         try:
-            return runner.run_files(
-                tests, ["test_it.py"], {"password": "hunter22hunter22"}, journal
-            )
+            return runner.run_files(tests, [name], {"password": "hunter22hunter22"}, journal)
         finally:
             assert not [p for p in private.iterdir() if p.name != "home"]
+
+
+def test_a_name_that_is_no_utf8_is_told(tmp_path):
+    with pytest.raises(SuiteError, match="is not UTF-8") as caught:
+        run(tmp_path, "def test_a(): pass\n", name="test_\udcff.py")
+    assert caught.value.where == r"'test_\udcff.py'"
+    (tmp_path / "other").mkdir()
+    assert run(tmp_path / "other", "def test_a(): pass\n", name="test_\N{SNOWMAN}.py")
 
 
 def test_tests_reach_the_app_and_its_secrets_and_nothing_else(tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agency.errors import AgencyError
 from agency.recipes.engine.port import Phase, Status
+from agency.recipes.outcome import MOST_RESULT
 from agency.recipes.record.run import Run, RunState
 from agency.settings import read_bounded
 from agency.terminal import plain_lines
 
 FILE = "result.json"
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = MOST_RESULT
 _TAIL_LINES = 5
 _MAX_TAIL = 1000
 

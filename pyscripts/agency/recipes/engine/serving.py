@@ -24,6 +24,7 @@ from agency.recipes.engine.port import Engine
 from agency.recipes.engine.remote.making import make_remote
 from agency.recipes.engine.runner import Bounds, Runner
 from agency.recipes.engine.single import layout
+from agency.recipes.record.retention import Retention
 from agency.recipes.record.runs import Runs, open_runs
 from agency.recipes.run import janitor
 from agency.recipes.run.swarm import Swarm
@@ -82,12 +83,20 @@ async def running(
         bounds = Bounds(config.max_tests, config.build_timeout_minutes, TEARDOWN_S + _SLACK_S)
         runner = Runner(runs, engine, places.artifacts, bounds, clock)
         stack.push_async_callback(runner.close)
+        if config.retention_days is not None:
+            retention = Retention(runs, places.artifacts, config.retention_days, clock)
+            stack.push_async_callback(_ended, asyncio.create_task(retention.keep()))
         if config.ports.runner is not None:
             app = make_runner(_pages(runner, runs, config.max_tests), _LIMITS)
             await app.setup()
             stack.push_async_callback(app.cleanup)
             await serve_on(app, listen(config.ports.runner))
         yield runner
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def make_engine(config: RecipesConfig, command: Command, docker_url: str, clock: Clock) -> Engine:

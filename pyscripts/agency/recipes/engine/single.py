@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.clock import Clock
 from agency.coopcloud import find_abra
 from agency.docker import DEFAULT_URL
-from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError, InternalError, PrerequisiteError
 from agency.recipes.client import parse_route
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.result import FILE
@@ -26,6 +27,7 @@ from agency.recipes.registries import NO_REGISTRIES, Registries, read_registries
 from agency.recipes.run import places
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.conduct import conduct, write_result
+from agency.recipes.run.perform import internal
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
 from agency.recipes.trying import say
@@ -38,6 +40,8 @@ from agency.secrets import (
     read_credential,
 )
 
+# Beyond the runner's limit, by which a run has timed out: this one is for where no runner is.
+_SLACK_S = 60.0
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
 
 
@@ -75,15 +79,26 @@ def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: 
         raise BadInputError("this run has its result already", where=str(artifacts))
     began = clock.steady()
     try:
-        place = _place(config, docker_url or DEFAULT_URL, clock)
+        place = place_of(config, docker_url or DEFAULT_URL, clock)
         return conduct(wanted_of(config, found), place, run)
     except places.RunBusyError:  # its result is the other process's to write
         raise
     except AgencyError as error:
         report = _refused(config, found, error, clock, clock.steady() - began)
-        artifacts.mkdir(parents=True, exist_ok=True)
-        write_result(report, artifacts)
+        _write(report, artifacts)
         return report
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the run its result
+        # Without the message: nothing here knows the run's secrets, which it could have.
+        say("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
+        fault = InternalError(internal(error))
+        report = _refused(config, found, fault, clock, clock.steady() - began)
+        _write(report, artifacts)
+        return report
+
+
+def _write(report: Report, artifacts: Path) -> None:
+    artifacts.mkdir(parents=True, exist_ok=True)
+    write_result(report, artifacts)
 
 
 def wanted_of(config: RecipesConfig, run: Run) -> Wanted:
@@ -123,7 +138,12 @@ def registries_here() -> Registries:
         raise PrerequisiteError(error.message, where=REGISTRY_CREDENTIALS, hint=hint) from None
 
 
-def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
+def place_of(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
+    """Make the place of this machine's runs.
+
+    Raises:
+        PrerequisiteError: abra is missing, or a credential cannot be used.
+    """
     settings, directories = config.runner, layout(config.state)
     return Place(
         abra=find_abra(docker_url, timeout_s=settings.deploy_timeout_s).program,
@@ -135,6 +155,7 @@ def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
         suite_s=settings.suite_timeout_s,
         clock=clock,
         say=say,
+        run_s=config.build_timeout_minutes * 60.0 + _SLACK_S,
         registries=registries_here(),
     )
 
@@ -143,7 +164,7 @@ def _refused(
     config: RecipesConfig, run: Run, error: AgencyError, clock: Clock, seconds: float
 ) -> Report:
     """Make the report of a run that ended without one: nearly always before its app was there."""
-    ours = isinstance(error, PrerequisiteError)
+    ours = isinstance(error, PrerequisiteError | InternalError)
     reason = f"{error.where}: {error.message}" if error.where else error.message
     order, apps = run.order, layout(config.state).apps
     stage = StageResult(PREPARE, Outcome.ERROR if ours else Outcome.FAIL, seconds, reason)

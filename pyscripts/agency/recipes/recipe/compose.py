@@ -13,9 +13,10 @@ from agency.recipes.recipe.yaml_lines import Document, Loc, read_yaml
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """One compose file with its variables interpolated."""
+    """One compose file with its variables interpolated; `asked` are the names of those."""
 
     document: Document
+    asked: frozenset[str] = frozenset()
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -66,8 +67,21 @@ def read_compose(text: str, file: str, values: Mapping[str, str]) -> ComposeFile
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         raise BadInputError("not a compose file: no mapping at its top", where=f"{file}:1")
-    document.data = _interpolate(document, document.data, (), values)
-    return ComposeFile(document)
+    noting = _Noting(values)
+    document.data = _interpolate(document, document.data, (), noting)
+    return ComposeFile(document, frozenset(noting.asked))
+
+
+class _Noting(dict[str, str]):
+    """Values that note what they are asked for."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
 
 
 def _interpolate(document: Document, data: Any, loc: Loc, values: Mapping[str, str]) -> Any:
@@ -126,28 +140,50 @@ def _service(name: str, parts: list[tuple[ComposeFile, Loc, dict[str, Any]]]) ->
         image = str(part.get("image") or image)
         if "healthcheck" in part:
             healthcheck = _has_check(part["healthcheck"])
-        for secret in part.get("secrets") or []:
+        for secret in _list(file, (*loc, "secrets"), part.get("secrets")):
             secrets[_source(secret)] = None
     return Service(name, image, labels, healthcheck, tuple(secrets))
 
 
+def _list(file: ComposeFile, loc: Loc, part: object) -> list[Any]:
+    if part is not None and not isinstance(part, list):
+        raise BadInputError(f"{loc[-1]} is not a list", where=file.document.where(loc))
+    return part or []
+
+
 def _has_check(part: object) -> bool:
-    if not isinstance(part, dict) or part.get("disable"):
+    return isinstance(part, dict) and bool(part.get("test")) and not switches_check_off(part)
+
+
+def switches_check_off(part: object) -> bool:
+    """Return whether a `healthcheck` says that there is none, also none of the image."""
+    if not isinstance(part, dict):
         return False
-    return part.get("test") not in (None, "NONE", ["NONE"])
+    test = part.get("test")
+    first = test[0] if isinstance(test, list) and test else test
+    return first == "NONE" or str(part.get("disable")).lower() not in ("none", "false", "no", "off")
 
 
 def _source(secret: object) -> str:
     return str(secret.get("source", "")) if isinstance(secret, dict) else str(secret)
 
 
+def swarm_name(loc: Loc, part: Mapping[str, Any]) -> str | None:
+    """Return the name that a secret, config, volume or network is given on the swarm.
+
+    None where Docker names it after the stack. An external one without a name has that of its key.
+    """
+    external = part.get("external")
+    nested = external.get("name") if isinstance(external, dict) else None
+    name = part.get("name") or nested or (loc[-1] if external else None)
+    return None if name is None else str(name)
+
+
 def external_names(files: tuple[ComposeFile, ...], section: str) -> dict[str, str]:
     """Return the external secrets, configs or networks: key to the name on the swarm."""
     names = {}
     for file in files:
-        for _, key, part in file.section(section):
-            external = part.get("external")
-            if external:
-                given = external.get("name") if isinstance(external, dict) else None
-                names[key] = str(part.get("name") or given or key)
+        for loc, key, part in file.section(section):
+            if part.get("external"):
+                names[key] = swarm_name(loc, part) or key
     return names

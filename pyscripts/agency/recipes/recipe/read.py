@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from agency.recipes.recipe.compose import (
     services,
 )
 from agency.recipes.recipe.environment import Variable, read_environment, values, with_values
+from agency.recipes.recipe.exports import FILE as ABRA_SH
+from agency.recipes.recipe.exports import Export, exported, read_exports
 from agency.recipes.recipe.files import read_file
-from agency.recipes.recipe.versions import exported_versions
 
 SAMPLE = ".env.sample"
 _SECRET = re.compile(r"SECRET_([A-Z0-9_]+)_VERSION\Z")
@@ -32,15 +32,18 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml\Z")
 class RecipeFiles:
     """A recipe as it was read for one app.
 
-    `environment` is the text of the app's `.env`; `variables` are its assignments.
+    `directory` is where its files are, and `stack` what the app is on the swarm; `environment` is
+    the text of the app's `.env`, and `variables` are its assignments.
     """
 
     name: str
+    directory: Path
+    stack: str
     environment: str
     variables: tuple[Variable, ...]
     compose: tuple[ComposeFile, ...]
     services: tuple[Service, ...]
-    exported: Mapping[str, str]
+    exports: tuple[Export, ...]
     overlay: Overlay | None = None
 
     @property
@@ -101,9 +104,11 @@ def read_recipe(
         read_file(directory, SAMPLE), {"TYPE": name, "DOMAIN": domain, "LETS_ENCRYPT_ENV": ""}
     )
     variables = read_environment(environment)
-    exported = exported_versions(read_file(directory, "abra.sh", missing=""))
-    known = {**exported, **values(variables), "STACK_NAME": stack_name(domain)}
-    listed = known.get("COMPOSE_FILE") or "compose.yml"
+    exports = read_exports(read_file(directory, ABRA_SH, missing=""))
+    stack, own = stack_name(domain), values(variables)
+    # The policy refuses a name of both, so that the order does not matter here.
+    known = {**exported(exports), **own, "STACK_NAME": stack}
+    listed = own.get("COMPOSE_FILE") or "compose.yml"
     files = tuple(
         read_compose(read_file(directory, _compose_name(one)), one, known)
         for one in listed.split(":")
@@ -112,7 +117,17 @@ def read_recipe(
     if overlay is not None:
         environment = with_values(environment, {"COMPOSE_FILE": f"{listed}:{overlay.file}"})
         files = (*files, read_compose(overlay.text, overlay.file, known))
-    return RecipeFiles(name, environment, variables, files, services(files), exported, overlay)
+    return RecipeFiles(
+        name,
+        directory,
+        stack,
+        environment,
+        variables,
+        files,
+        services(files),
+        exports,
+        overlay,
+    )
 
 
 def _compose_name(name: str) -> str:

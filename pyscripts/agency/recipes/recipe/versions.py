@@ -1,4 +1,4 @@
-"""Versions: those that a recipe publishes as tags, and those that `abra.sh` exports for configs."""
+"""Versions that a recipe publishes as tags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TAG = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})\+([0-9A-Za-z][0-9A-Za-z._+-]{0,80})\Z")
-_EXPORT = re.compile(r"^\s*export\s+([A-Za-z_][A-Za-z0-9_]*)=([A-Za-z0-9._-]*)\s*(?:#.*)?$", re.M)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,8 +32,3 @@ def published(tags: Iterable[str]) -> tuple[Version, ...]:
     """Return the versions among the tags, the latest first."""
     found = {version for tag in tags if (version := parse_version(tag)) is not None}
     return tuple(sorted(found, reverse=True))
-
-
-def exported_versions(abra_sh: str) -> dict[str, str]:
-    """Read `export NAME=value` lines of `abra.sh`; nothing of it is executed."""
-    return dict(_EXPORT.findall(abra_sh))

@@ -1,11 +1,12 @@
 """Reader of YAML as compose files have it: with anchors and merge keys, and the line of each value.
 
-It is bounded: a small file whose aliases expand to a huge one is refused.
+It is bounded: a small file whose aliases expand to a huge one, or to itself, is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,22 +71,38 @@ def read_yaml(text: str, file: str) -> Document:
 class _Builder:
     document: Document
     nodes: int = 0
+    _within: list[int] = field(default_factory=list)  # mappings and lists that are being built
 
     def build(self, node: yaml.Node, loc: Loc) -> Any:
         self.nodes += 1
         line = node.start_mark.line + 1
         if self.nodes > MAX_NODES:
             raise self._bad(f"more than {MAX_NODES} values, aliases expanded", line)
-        if len(loc) > MAX_DEPTH:
-            raise self._bad(f"nested deeper than {MAX_DEPTH}", line)
         self.document.lines.setdefault(loc, line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(one, (*loc, i)) for i, one in enumerate(node.value)]
+            with self._inside(node):
+                return [self.build(one, (*loc, i)) for i, one in enumerate(node.value)]
         return self._scalar(node)
 
+    @contextmanager
+    def _inside(self, node: yaml.Node) -> Iterator[None]:
+        """Bound the depth, which merge keys add to as well as values."""
+        line = node.start_mark.line + 1
+        if id(node) in self._within:
+            raise self._bad("a value within itself, by an alias", line)
+        if len(self._within) >= MAX_DEPTH:
+            raise self._bad(f"nested deeper than {MAX_DEPTH}", line)
+        self._within.append(id(node))
+        yield
+        self._within.pop()
+
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        with self._inside(node):
+            return self._pairs(node, loc)
+
+    def _pairs(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, value in node.value:
@@ -95,7 +112,7 @@ class _Builder:
                     merged = {**self._mapping(one, loc), **merged}
                 continue
             name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if not isinstance(name, str):
+            if not isinstance(name, str) or not _is_text(name):
                 raise self._bad("a key that is not text", key.start_mark.line + 1)
             if name in own:
                 raise self._bad(f"the key {name[:60]!r} twice", key.start_mark.line + 1)
@@ -115,6 +132,8 @@ class _Builder:
     def _scalar(self, node: yaml.Node) -> Any:
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value
+        if not _is_text(node.value):
+            raise self._bad("half of a pair of surrogates", node.start_mark.line + 1)
         if node.tag not in _SCALARS:
             raise self._bad(f"the tag {node.tag[:60]}", node.start_mark.line + 1)
         try:
@@ -126,3 +145,8 @@ class _Builder:
 
     def _bad(self, message: str, line: int) -> BadInputError:
         return BadInputError(message, where=f"{self.document.file}:{line}")
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a text can be written: an escape of YAML makes halves of characters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -7,7 +7,6 @@ janitor ─▶ lock, private directory ─▶ fetch, policy ─▶ record ─▶
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from agency.recipes.run.app import App
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.perform import perform, writing
 from agency.recipes.run.prepare import Place, Wanted, prepare_app
-from agency.recipes.run.report import Report
+from agency.recipes.run.report import Report, fitted
 from agency.recipes.run.swarm import Swarm
 from agency.recipes.run.teardown import tear_down
 
@@ -108,8 +107,7 @@ def _conduct(
 
 def write_result(report: Report, artifacts: Path) -> None:
     """Write `result.json`, the last act of a run."""
-    document = json.dumps(report.as_dict(), indent=2)
-    write_atomically(artifacts / "result.json", f"{document}\n".encode())
+    write_atomically(artifacts / "result.json", fitted(report).encode())
 
 
 def _prepare(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agency.errors import AgencyError, PrerequisiteError
+from agency.errors import AgencyError, InternalError, PrerequisiteError
 from agency.recipes.journal import Journal
 from agency.recipes.outcome import STAGES, CaseResult, Outcome, StageResult
 from agency.recipes.run.alarm import Alarm, DeadlineError
@@ -48,17 +49,25 @@ def _stage(name: str, app: App, alarm: Alarm) -> StageResult:
         outcome, reason = Outcome.SKIP, str(skipped)
     except DeadlineError:
         outcome, reason = Outcome.FAIL, alarm.told
-    except PrerequisiteError as error:
+    except (PrerequisiteError, InternalError) as error:
         outcome, reason = Outcome.ERROR, _told(error)
         tests = error.tests if isinstance(error, SuitePrerequisiteError) else ()
     except AgencyError as error:
         outcome, reason = Outcome.FAIL, _told(error)
         tests = error.tests if isinstance(error, SuiteError) else ()
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the run its result
+        outcome, reason = Outcome.ERROR, internal(error)
+        app.journal.say("".join(traceback.format_exception(error)))
     clean = app.journal.clean
     if reason:
         app.journal.say(f"# {outcome.value}: {reason}")
     seconds = app.clock.steady() - began
     return StageResult(name, outcome, seconds, clean(reason), tests, tuple(map(clean, notes)))
+
+
+def internal(error: Exception) -> str:
+    """Return the reason that a result tells of a fault of this program itself."""
+    return f"internal: a fault of agency, not of the recipe ({type(error).__name__}); see the log"
 
 
 def _told(error: AgencyError) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
 from agency.recipes.outcome import CaseResult
 from agency.recipes.recipe.versions import Version
@@ -20,7 +21,9 @@ from agency.recipes.stages.port import LiveApp, StageError
 
 INSTALL, WRITE, KEEP, CHANGE = "install", "write", "keep", "change"
 SUITES = (INSTALL, WRITE, KEEP, CHANGE)
-_MAX_BASES = 3  # published versions that are tried until one can be deployed
+BASES_S = 1800.0  # after that, no further published version is tried
+_MOST_TOLD = 10  # versions that could not be deployed, in one reason
+_CLOCK = Clock()
 
 
 class SkippedError(Exception):
@@ -46,13 +49,16 @@ def install(app: LiveApp) -> Shown:
     return Shown(app.suite(INSTALL))
 
 
-def upgrade(app: LiveApp) -> Shown:
-    """Deploy a published version, write data, upgrade to the recipe under test: data are there."""
+def upgrade(app: LiveApp, clock: Clock = _CLOCK) -> Shown:
+    """Deploy a published version, write data, upgrade to the recipe under test: data are there.
+
+    The nearest version that can be deployed; where none can, the stage fails.
+    """
     _demand(app, WRITE, KEEP)
     bases = app.earlier()
     if not bases:
         raise SkippedError("no earlier version is published: no tag such as 1.0.0+2.3")
-    base, notes = _first_deployable(app, bases[:_MAX_BASES])
+    base, notes = _first_deployable(app, bases, clock)
     tests = app.suite(WRITE)
     app.deploy_head()
     tests += app.suite(KEEP)
@@ -61,9 +67,15 @@ def upgrade(app: LiveApp) -> Shown:
     return Shown(tests, (*notes, f"from {base}"))
 
 
-def _first_deployable(app: LiveApp, bases: Sequence[Version]) -> tuple[Version, tuple[str, ...]]:
+def _first_deployable(
+    app: LiveApp, bases: Sequence[Version], clock: Clock
+) -> tuple[Version, tuple[str, ...]]:
     notes: list[str] = []
+    deadline = clock.steady() + BASES_S
     for base in bases:
+        if notes and clock.steady() >= deadline:
+            notes.append(f"{len(bases) - len(notes)} older ones were not tried in {BASES_S:g} s")
+            break
         try:
             app.deploy_fresh(base)
         except PrerequisiteError:
@@ -71,8 +83,20 @@ def _first_deployable(app: LiveApp, bases: Sequence[Version]) -> tuple[Version, 
         except AgencyError as error:
             notes.append(f"{base} cannot be deployed: {error.message}")
         else:
-            return base, tuple(notes)
-    raise SkippedError("; ".join(notes))
+            return base, _shortened(notes)
+    raise StageError(
+        f"no published version could be deployed, so no upgrade was shown: "
+        f"{'; '.join(_shortened(notes))}",
+        hint="publish a version that can be deployed",
+    )
+
+
+def _shortened(notes: Sequence[str]) -> tuple[str, ...]:
+    """Leave out the middle of many notes: the nearest versions and the last word count."""
+    if len(notes) <= _MOST_TOLD:
+        return tuple(notes)
+    left = len(notes) - _MOST_TOLD
+    return (*notes[: _MOST_TOLD - 1], f"{left} further ones neither", notes[-1])
 
 
 def backup(app: LiveApp) -> Shown:

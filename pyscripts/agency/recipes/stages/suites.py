@@ -83,13 +83,17 @@ class SuiteRunner:
         """Run test files of a directory.
 
         Raises:
-            SuiteError: a test failed, none ran, or pytest itself failed; `tests` has the results.
+            SuiteError: a test failed, none ran, pytest itself failed, or a file's name is no
+                UTF-8; `tests` has the results.
             PrerequisiteError: pytest is not installed, or a browser that the tests want.
         """
         if find_spec("pytest") is None:
             raise PrerequisiteError(
                 "pytest is not installed, which runs a recipe's tests", hint="pip install pytest"
             )
+        for name in files:
+            if not _is_utf8(name):
+                raise SuiteError("the name of a file of tests is not UTF-8", where=ascii(name))
         context, results = self.private / "app.json", self.private / "results.jsonl"
         pictures = self.private / "pictures"
         results.unlink(missing_ok=True)
@@ -182,6 +186,14 @@ class SuiteRunner:
             raise SuiteError(suite.exceeded() or error.message, where=", ".join(files)) from error
         journal.write(finished.stderr)
         return finished.status
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rows(place: Path) -> list[_Row]:

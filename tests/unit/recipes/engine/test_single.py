@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,17 @@ from agency import cli
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
 from agency.recipes.configuration import RecipesConfig, read_config
+from agency.recipes.engine import single
 from agency.recipes.engine.port import Phase, Status
 from agency.recipes.engine.result import judge, read_evidence
-from agency.recipes.engine.single import registries_here, wanted_of
+from agency.recipes.engine.single import perform_run, place_of, registries_here, wanted_of
 from agency.recipes.outcome import STAGES
-from agency.recipes.record.run import Run, RunState
+from agency.recipes.record.run import Order, Run, RunState
 from agency.recipes.record.runs import Runs, open_runs
+from agency.recipes.run.swarm import Swarm
 
 RUN = "r00000001"
+PROGRAMS = os.environ["PATH"]  # of the machine; each test has a PATH of its own
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +153,91 @@ def test_the_forges_token_goes_to_the_forge_alone(
     ):
         other = replace(a_run(), order=replace(order(7), clone_url=url))
         assert token_of(read, other) is None
+
+
+BAD_RECIPES = {
+    "secrets that are a number": "services: {app: {image: x, secrets: 5}}\n",
+    "a mapping that merges itself": "x-a: &a\n  <<: *a\nservices: {app: {image: x}}\n",
+    "what the policy refuses": "services: {app: {image: x, privileged: true}}\n",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RECIPES)
+def test_a_bad_recipe_fails_and_is_no_error_of_the_place(
+    kind: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "abra").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{PROGRAMS}")
+    monkeypatch.setattr(Swarm, "require", lambda _: None)  # nothing is deployed
+    repository = tmp_path / "wiki"
+    repository.mkdir()
+    (repository / ".env.sample").write_text("TYPE=wiki\n")
+    (repository / "compose.yml").write_text(BAD_RECIPES[kind])
+    git = ("git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in ("init -q", "add -A", "commit -qm x", "update-ref refs/pull/7/head HEAD"):
+        subprocess.run([*git, *words.split()], check=True)
+    said = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    one = replace(
+        order(7),
+        recipe="wiki",
+        commit=said.stdout.strip(),
+        clone_url=f"file://{repository}",
+        head_ref="refs/pull/7/head",
+    )
+    run = asyncio.run(taken(tmp_path, one))
+    perform_run(read_config(config), RUN, "unix:///none", Clock())
+    evidence = read_evidence(tmp_path / "artifacts" / RUN, RUN)
+    verdict = judge(run, Status(Phase.FAILED, "exit status 1"), None, evidence, 60)
+    assert verdict.state is RunState.FAILED
+    assert verdict.reason.startswith("prepare: compose.yml:")
+
+
+async def taken(state: Path, one: Order) -> Run:
+    async with open_runs(state, Clock()) as opened:
+        await opened.add(one, RUN)
+        run = await opened.take(1)
+        assert run is not None
+        return run
+
+
+async def test_a_fault_of_this_program_is_a_result_and_not_blamed_on_the_recipe(
+    runs: Runs,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError(secret)
+
+    secret = "hunter2-of-the-app"
+
+    run = await runs.take(1)
+    assert run is not None
+    monkeypatch.setattr(single, "place_of", lambda *_: None)
+    monkeypatch.setattr(single, "conduct", broken)
+    status, said = await started(runs, config, capsys)
+    assert status == 3
+    evidence = read_evidence(tmp_path / "artifacts" / RUN, RUN)
+    verdict = judge(run, Status(Phase.ERROR, "exit status 3"), None, evidence, 60)
+    assert verdict.state is RunState.ERROR
+    assert verdict.reason.startswith("prepare: internal: a fault of agency, not of the recipe")
+    assert "in broken" in said, "the log has the traceback"
+    assert "hunter2" not in said + str(verdict)
+
+
+def test_a_run_has_the_time_that_the_configuration_gives_it(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner's limit comes first: what it ends has timed out, and did not fail."""
+    (tmp_path / "bin").mkdir()
+    for name in ("abra", "git"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    for minutes in (5, 240):
+        read = read_config(config).model_copy(update={"build_timeout_minutes": minutes})
+        assert minutes * 60 < place_of(read, "unix:///none", Clock()).run_s <= minutes * 60 + 120
 
 
 def a_run() -> Run:

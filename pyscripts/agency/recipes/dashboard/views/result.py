@@ -38,11 +38,18 @@ class Stage:
     notes: tuple[str, ...] = ()
     tests: tuple[Case, ...] = ()
     more_tests: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of the result itself, by outcome
 
     @property
     def passed(self) -> int:
         """Number of its tests that passed."""
-        return sum(test.outcome == "pass" for test in self.tests)
+        listed = sum(test.outcome == "pass" for test in self.tests)
+        return listed + self.left_out.get("pass", 0)
+
+    @property
+    def all_tests(self) -> int:
+        """Number of its tests."""
+        return len(self.tests) + self.more_tests + sum(self.left_out.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,17 @@ def _stages(document: Mapping[str, object], faults: list[str]) -> Iterator[Stage
             notes=_texts(one.get("notes")),
             tests=tuple(cases),
             more_tests=max(0, len(tests) - MOST_TESTS),
+            left_out=_counts(one.get("tests_left_out")),
         )
+
+
+def _counts(value: object) -> dict[str, int]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {
+        outcome: number
+        for outcome, number in pairs
+        if outcome in _OUTCOMES and type(number) is int and 0 < number < 10**9
+    }
 
 
 def _case(test: Mapping[str, object]) -> Case:
