@@ -128,16 +128,13 @@ def _refuse_without_policy(config: WorkConfig) -> None:
 
 
 async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock) -> Worked:
-    told = {
-        "journal": files.task.with_name("journal"),
-        "wall_s": max(1.0, min(config.wall_s, given.timeout_s - _LEFT_S)),
-    }
-    text = task_text(given)
-    with _reached(config.model_copy(update=told)) as within:
+    told = {"journal": files.task.with_name("journal")}
+    text, left_s = task_text(given), max(1.0, given.timeout_s - _LEFT_S)
+    with _reached(config.model_copy(update=told)) as reached:
         async with recording(config.audit_socket, given, text) as record:
             try:
-                tools = tools_of(within)
-                worked = await work(within, text, tools, clock, given.model, leaves=True)
+                tools, model = tools_of(reached), given.model
+                worked = await work(reached, text, tools, clock, model, leaves=True, left_s=left_s)
             except AgentAwayError:
                 record["outcome"] = "away"
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -107,6 +107,15 @@ def settings_of(config: WorkConfig, document: Document, told: str | None = None)
     )
 
 
+def within(settings: Settings, spent_s: float, left_s: float | None) -> Settings:
+    """Bound a run that took `spent_s` before by what is left of this process's time. Pure."""
+    if left_s is None:
+        return settings
+    limits = settings.limits
+    wall_s = min(limits.wall_s, spent_s + left_s)
+    return replace(settings, limits=replace(limits, wall_s=wall_s))
+
+
 def tools_of(config: WorkConfig) -> Tools:
     """Make the way to the tools."""
     if config.gateway is None:
@@ -131,8 +140,11 @@ async def work(
     told: str | None = None,
     *,
     leaves: bool = False,
+    left_s: float | None = None,
 ) -> Worked:
     """Work on a task until its end; SIGTERM interrupts, so that the next start goes on.
+
+    `left_s` bounds this process; `wall_s` of the configuration all that work on the journal.
 
     Raises:
         AgencyError: policy, token or journal is missing.
@@ -149,6 +161,7 @@ async def work(
     async with ModelClient(Endpoint(address.url, token, address.format, socket)) as model:
         with Journal(config.journal) as journal:
             counted = Counted(model)
+            settings = within(settings, journal.elapsed_s, left_s)
             run = Run(settings, counted, tools, journal, clock, leaves=leaves)
             doing = asyncio.ensure_future(run.run(task))
             for number in stop_signals():

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from gosutos import document
+from scripted_model import ScriptedModel, Turn, scripted
 
 from agency.agent.programs.assigned import (
     MAX_NOTE,
@@ -18,11 +20,13 @@ from agency.agent.programs.assigned import (
     work_assigned,
 )
 from agency.agent.programs.builtin import AgentAwayError
-from agency.agent.programs.steps import Ending, Finish
+from agency.agent.programs.journal import Journal
+from agency.agent.programs.steps import Ending, Finish, ModelFailed, Started
 from agency.agent.programs.tools import NoTools
 from agency.agent.programs.work import WorkConfig, Worked, work
 from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError, UsageError
+from agency.gosuto import canonical
 from agency.workspace.tasks.performer import _Result
 
 
@@ -83,3 +87,47 @@ async def test_a_task_waits_for_an_agent_that_was_given_no_policy_yet(
     if policy is None:
         told = json.loads(files.result.read_text())
         assert told == {"note": "the agent has no Gosuto yet", "away": True}
+
+
+class Desk:
+    """What a start of the agent and the task loop hand over; `does` makes one process of a task."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.config = tmp_path / "work.json"
+        self.gosuto = tmp_path / "gosuto.json"
+        self.gosuto.write_bytes(canonical(document({}, persona={"model": "m"})))
+        (tmp_path / MODEL_TOKEN).write_text("token-of-the-agent")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        run = tmp_path / "run"
+        run.mkdir()
+        self.files, self.journal = Handed(run / "task.json", run / "result.json"), run / "journal"
+
+    async def does(self, model: ScriptedModel, timeout_s: float = 60, **more: object) -> Worked:
+        told = {"gosuto": str(self.gosuto), "model": {"url": model.url}, **more}
+        self.config.write_text(json.dumps(told))
+        self.files.task.write_text(given(timeout_s=timeout_s).model_dump_json())
+        return await work_assigned(self.config, self.files, Clock())
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "wall_s", "ending", "asked"),
+    [
+        (1600, 3600, Ending.ANSWERED, 1),  # longer before than this run of the loop lasts
+        (1600, 1900, Ending.TIME, 0),  # all that a task may take is used up
+        (6, 3600, Ending.TIME, 1),  # this run of the loop ends
+    ],
+)
+async def test_a_paused_task_has_the_time_of_the_run_that_goes_on_with_it(
+    desk: Desk, timeout_s: float, wall_s: float, ending: Ending, asked: int
+) -> None:
+    with Journal(desk.journal) as journal:
+        journal.append(Started("Mend it."), 0.0)
+        journal.append(ModelFailed("away"), 2000.0)
+    async with scripted(Turn("mended", fault="slow" if timeout_s == 6 else None)) as model:
+        worked = await desk.does(model, timeout_s, wallS=wall_s)
+        assert (worked.end.ending, len(model.asked)) == (ending, asked)
