@@ -23,6 +23,7 @@ from agency.agent.programs.steps import Ending
 from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
 from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
+from agency.characters import whole_characters
 from agency.clock import Clock
 from agency.errors import AgencyError, UsageError
 from agency.files import write_atomically
@@ -87,7 +88,8 @@ def result_of(worked: Worked) -> dict[str, object]:
     """Write what came of a task, for the task loop. Pure."""
     end = worked.end
     said = end.said if end.ending is Ending.ANSWERED else f"{end.ending.value}: {end.said}"
-    return {"note": " ".join(said.split())[:MAX_NOTE], "tokens": worked.tokens}
+    note = whole_characters(" ".join(said.split()))
+    return {"note": note[:MAX_NOTE], "tokens": worked.tokens}
 
 
 async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worked:

@@ -61,6 +61,11 @@ def test_what_came_of_it_is_a_line_that_the_loop_takes(ending: Ending) -> None:
     assert _Result.model_validate_json(json.dumps(told)).tokens == 38
 
 
+def test_half_a_character_is_no_end_of_a_task() -> None:
+    told = result_of(Worked(Finish(Ending.ANSWERED, "mended \ud83d\ude00 \ud83d."), 1))
+    assert told["note"] == "mended 😀 \ufffd."
+
+
 async def test_without_a_journal_nothing_is_worked_on(tmp_path: Path) -> None:
     told = {"gosuto": str(tmp_path / "none"), "model": {"url": "http://127.0.0.1:1"}}
     with pytest.raises(PrerequisiteError, match="no journal"):
