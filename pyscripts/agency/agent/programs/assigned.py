@@ -5,7 +5,8 @@
 
 The journal lies beside the task and ends with it. Where the agent itself ended meanwhile, its
 tokens count no more: the result says that it is away, and the task loop starts this again, with the
-tokens of the agent's next start and the same journal.
+tokens of the agent's next start and the same journal. Where the budget is spent, or the model does
+not answer, it says why it is paused, and the next run of the loop goes on.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def result_of(worked: Worked) -> dict[str, object]:
     end = worked.end
     said = end.said if end.ending is Ending.ANSWERED else f"{end.ending.value}: {end.said}"
     note = whole_characters(" ".join(said.split()))
-    return {"note": note[:MAX_NOTE], "tokens": worked.tokens}
+    told: dict[str, object] = {"note": note[:MAX_NOTE], "tokens": worked.tokens}
+    return told | ({"paused": end.ending.value} if end.paused else {})
 
 
 async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worked:
@@ -140,7 +142,7 @@ async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock)
             except AgentAwayError:
                 record["outcome"] = "away"
                 raise
-            record["outcome"] = worked.end.ending.value
+            record["outcome"] = "paused" if worked.end.paused else worked.end.ending.value
     tell(files, worked)
     return worked
 

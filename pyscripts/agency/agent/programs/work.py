@@ -11,6 +11,7 @@ from pydantic import Field
 
 from agency.agent.models.client import Endpoint, ModelClient, WireFormat
 from agency.agent.models.conversation import Answer, ModelRequest
+from agency.agent.models.faults import UnknownToolError
 from agency.agent.programs.builtin import Model, Run, Settings
 from agency.agent.programs.gateway_tools import GatewayTools
 from agency.agent.programs.journal import Journal
@@ -79,9 +80,16 @@ class Counted:
         self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
     ) -> Answer:
         """Ask; raises ModelError."""
-        answer = await self.model.ask(request, on_text=on_text)
-        self.tokens += (answer.usage.input or 0) + (answer.usage.output or 0)
+        try:
+            answer = await self.model.ask(request, on_text=on_text)
+        except UnknownToolError as error:
+            self._count(error.answer)
+            raise
+        self._count(answer)
         return answer
+
+    def _count(self, answer: Answer) -> None:
+        self.tokens += (answer.usage.input or 0) + (answer.usage.output or 0)
 
 
 def settings_of(config: WorkConfig, document: Document, told: str | None = None) -> Settings:

@@ -9,6 +9,8 @@ import pytest
 from gosutos import document
 from scripted_model import ScriptedModel, Turn, scripted
 
+from agency.agent.models.conversation import ToolCall
+from agency.agent.programs import builtin
 from agency.agent.programs.assigned import (
     MAX_NOTE,
     MODEL_TOKEN,
@@ -113,6 +115,11 @@ class Desk:
         self.files.task.write_text(given(timeout_s=timeout_s).model_dump_json())
         return await work_assigned(self.config, self.files, Clock())
 
+    @property
+    def told(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.files.result.read_text())
+        return found
+
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
@@ -136,3 +143,59 @@ async def test_a_paused_task_has_the_time_of_the_run_that_goes_on_with_it(
     async with scripted(Turn("mended", fault="slow" if timeout_s == 6 else None)) as model:
         worked = await desk.does(model, timeout_s, wallS=wall_s)
         assert (worked.end.ending, len(model.asked)) == (ending, asked)
+
+
+NOTHING = Turn(calls=(ToolCall("c", "nothing", "{}"),))  # a tool that is not there
+SPENT, GARBAGE = Turn(status=402, text="spent"), Turn(fault="garbage")
+LATER = Turn(status=429, headers={"Retry-After": "99"})
+
+
+@pytest.mark.parametrize(
+    ("turns", "why", "note"),
+    [
+        ([SPENT], "budget", "budget: HTTP 402: spent"),
+        ([GARBAGE] * 2, "errors", "errors: 2 calls of the model in a row without an answer: "),
+        ([LATER] * 2, "errors", "errors: 2 calls of the model in a row without an answer: "),
+        ([GARBAGE, SPENT], "budget", "budget: HTTP 402: spent"),
+    ],
+)
+async def test_a_task_that_no_model_answers_is_paused_and_goes_on(
+    desk: Desk, turns: list[Turn], why: str, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as it is begun again, and with what it has done."""
+    monkeypatch.setattr(builtin, "_SETTLE_S", 0)  # the tool that was called is never there
+    async with scripted(NOTHING, *turns, *turns, Turn("mended")) as model:
+        worked = await desk.does(model, errors=2)
+        assert (worked.end.paused, desk.told["paused"], desk.told["tokens"]) == (True, why, 19)
+        assert str(desk.told["note"]).startswith(note)
+        await desk.does(model, errors=2)
+        assert (desk.told["paused"], desk.told["tokens"]) == (why, 0)
+        worked = await desk.does(model, errors=2)
+        assert (worked.end, desk.told) == (
+            Finish(Ending.ANSWERED, "mended"),
+            {"note": "mended", "tokens": 19},
+        )
+        assert "no tool of this name" in str(model.asked[-1].body["messages"][-1])
+
+
+@pytest.mark.parametrize(
+    ("turns", "ending"),
+    [
+        ([NOTHING] * 9, Ending.ERRORS),
+        ([GARBAGE, NOTHING] * 9, Ending.ERRORS),  # each of its calls fails, whoever answers
+        ([GARBAGE, Turn(status=403)], Ending.REFUSED),
+        ([GARBAGE, Turn("mended")], Ending.ANSWERED),
+    ],
+)
+async def test_what_fails_by_itself_is_not_paused(
+    desk: Desk, turns: list[Turn], ending: Ending
+) -> None:
+    async with scripted(*turns) as model:
+        worked = await desk.does(model, errors=2)
+    assert (worked.end.ending, worked.end.paused, "paused" in desk.told) == (ending, False, False)
+
+
+async def test_a_run_that_ends_while_no_model_answers_pauses_its_task(desk: Desk) -> None:
+    async with scripted(GARBAGE, Turn(fault="slow")) as model:
+        worked = await desk.does(model, timeout_s=6)
+    assert (worked.end.ending, desk.told["paused"]) == (Ending.ERRORS, "errors")
