@@ -48,6 +48,8 @@ class Doubled:
             raise web.HTTPUnauthorized
         if self.fault == "500":
             raise web.HTTPInternalServerError(text="<html>oops</html>")
+        if self.fault == "marks" and request.method == "PATCH" and "_AT_" in request.path:
+            raise web.HTTPInternalServerError
         if self.fault == "429":
             raise web.HTTPTooManyRequests
         if self.fault == "garbage":

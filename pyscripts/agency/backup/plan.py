@@ -9,6 +9,7 @@ from pathlib import Path
 from agency.backup.settings import BackupSettings
 
 MANIFEST = "manifest.json"
+_STAGING = "staging"
 GLOBALS = "globals.sql"
 
 
@@ -46,6 +47,11 @@ class Plan:
     paths: tuple[Path, ...]
 
 
+def staging_of(settings: BackupSettings) -> Path:
+    """Return the directory of the copies."""
+    return settings.state_dir / _STAGING
+
+
 def plan(settings: BackupSettings) -> Plan:
     """Plan a backup: copies first, trees last."""
     server = settings.server
@@ -62,5 +68,5 @@ def plan(settings: BackupSettings) -> Plan:
         ),
         *(Part(Kind.TREE, one.name, str(one.path)) for one in settings.trees),
     )
-    staging = settings.state_dir / "staging"
+    staging = staging_of(settings)
     return Plan(parts, staging, (staging, *(one.path for one in settings.trees)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from agency.backup.auditing import log_of_dump, log_of_store
 from agency.backup.manifest import MAX_BYTES, Included, Manifest
 from agency.backup.opening import open_repository
-from agency.backup.plan import MANIFEST, Kind
+from agency.backup.plan import MANIFEST, Kind, staging_of
 from agency.backup.restic import DamageError, Repository, Snapshot
 from agency.backup.settings import HOUR_S, BackupSettings
 from agency.backup.state import make_state_dir
@@ -21,7 +21,7 @@ from agency.errors import AgencyError, BadInputError
 from agency.settings import parse
 
 LATEST = "latest"
-_STAGING = "staging"
+_AHEAD_S = 15 * 60  # by which a clock may have been set back since
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,28 @@ def verify_backup(settings: BackupSettings, clock: Clock, *, read_percent: int) 
     except DamageError as error:
         findings.append(error.message)
     try:
-        manifest = manifest_of(repository, snapshot)
-        findings += _compare(settings, repository, snapshot, manifest)
+        staging = staging_in(settings, snapshot)
+        manifest = manifest_of(repository, snapshot, staging)
+        findings += _compare(settings, repository, snapshot, manifest, staging)
     except (DamageError, BadInputError) as error:
         findings.append(f"{error.where}: {error.message}" if error.where else error.message)
     age = clock.wall() - snapshot.time
+    findings += _of_age(settings, snapshot, age)
+    return Verified(snapshot, manifest, age, read_percent, tuple(findings))
+
+
+def _of_age(settings: BackupSettings, snapshot: Snapshot, age: float) -> Iterator[str]:
+    """Find a snapshot late, or of the future: that would be the newest until its time comes."""
     if age > settings.max_age_s:
-        findings.append(
+        yield (
             f"the newest snapshot is {age / HOUR_S:.1f} hours old; "
             f"{settings.max_age_hours} are allowed"
         )
-    return Verified(snapshot, manifest, age, read_percent, tuple(findings))
+    elif age < -_AHEAD_S:
+        yield (
+            f"the newest snapshot is {-age / HOUR_S:.1f} hours in the future: set this machine's "
+            f"clock, or, if it was wrong then, `restic forget {snapshot.id[:8]}`"
+        )
 
 
 def existing(settings: BackupSettings, repository: Repository) -> Sequence[Snapshot]:
@@ -109,19 +120,32 @@ def choose(snapshots: Sequence[Snapshot], which: str, instance: str) -> Snapshot
     return found[0]
 
 
-def staging_in(snapshot: Snapshot) -> Path:
-    """Return the path of the copies within a snapshot.
+def staging_in(settings: BackupSettings, snapshot: Snapshot) -> Path:
+    """Return the path of the copies within a snapshot: where this machine has its own.
+
+    A machine with another state directory may have made it; then one path alone must be called so,
+    for a tree's content is not ours.
 
     Raises:
-        DamageError: it has none, so it is no backup of the agency's.
+        DamageError: it has none, or it cannot be told which.
     """
-    for path in snapshot.paths:
-        if Path(path).name == _STAGING:
-            return Path(path)
-    raise DamageError("the snapshot holds no copies and no manifest", where=snapshot.id[:8])
+    own = staging_of(settings)
+    if str(own) in snapshot.paths:
+        return own
+    found = [Path(path) for path in snapshot.paths if Path(path).name == own.name]
+    if len(found) == 1:
+        return found[0]
+    told = ", ".join(map(str, found))
+    raise DamageError(
+        f"several paths may hold its copies: {told}"
+        if found
+        else "the snapshot holds no copies and no manifest",
+        where=snapshot.id[:8],
+        hint="set state_dir to that of the machine that made it" if found else None,
+    )
 
 
-def manifest_of(repository: Repository, snapshot: Snapshot) -> Manifest:
+def manifest_of(repository: Repository, snapshot: Snapshot, staging: Path) -> Manifest:
     """Read the manifest of a snapshot.
 
     Raises:
@@ -133,7 +157,7 @@ def manifest_of(repository: Repository, snapshot: Snapshot) -> Manifest:
         if len(data) <= MAX_BYTES:
             data.extend(chunk)
 
-    repository.dump(snapshot.id, staging_in(snapshot) / MANIFEST, take)
+    repository.dump(snapshot.id, staging / MANIFEST, take)
     return read_manifest(bytes(data), snapshot.id[:8])
 
 
@@ -149,7 +173,11 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _compare(
-    settings: BackupSettings, repository: Repository, snapshot: Snapshot, manifest: Manifest
+    settings: BackupSettings,
+    repository: Repository,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    staging: Path,
 ) -> Iterator[str]:
     if manifest.instance != snapshot.instance:
         yield f"the manifest is of the instance {manifest.instance!r}"
@@ -158,7 +186,8 @@ def _compare(
             yield f"{path.name}: {path.source} is not in the snapshot"
     for part in manifest.staged():
         try:
-            yield from _of_copy(settings, repository, snapshot, manifest, part)
+            source = staging / (part.staged or "")
+            yield from _of_copy(settings, repository, snapshot, manifest, part, source)
         except AgencyError as error:
             yield f"{part.name}: {error.message}"
 
@@ -169,9 +198,9 @@ def _of_copy(
     snapshot: Snapshot,
     manifest: Manifest,
     part: Included,
+    source: Path,
 ) -> Iterator[str]:
     """Compare a copy with the manifest; one with the audit log is read from its first row."""
-    source = staging_in(snapshot) / (part.staged or "")
     digest = hashlib.sha256()
     if not part.audited:
         repository.dump(snapshot.id, source, digest.update)

@@ -201,6 +201,21 @@ def test_metrics_name_the_last_success(machine: Machine) -> None:
     assert stat.S_IMODE((machine.place / "agency_backup.prom").stat().st_mode) == 0o644
 
 
+def test_a_tree_of_any_name_is_not_taken_for_the_copies(machine: Machine) -> None:
+    """Also one that restic lists before the copies, and that has a file like theirs."""
+    trees = [machine.place / "app" / "staging", machine.place / "zone" / "staging"]
+    for tree in trees:
+        tree.mkdir(parents=True)
+        (tree / "manifest.json").write_text("{}")
+    listed = [{"name": path.parent.name, "path": str(path)} for path in trees]
+    machine.write_config(trees=listed)
+    agency(machine, "create")
+    assert verify_backup(machine.settings, machine.clock, read_percent=0).findings == ()
+    shutil.rmtree(trees[0])
+    restore(machine)
+    assert (trees[0] / "manifest.json").read_text() == "{}"
+
+
 @pytest.mark.thorough
 def test_an_interrupted_restore_is_done_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch

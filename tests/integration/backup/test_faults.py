@@ -237,6 +237,16 @@ def test_a_late_backup_is_found(machine: Machine) -> None:
     assert verify_backup(machine.settings, sooner, read_percent=0).ok
 
 
+def test_a_backup_of_the_future_is_found(machine: Machine) -> None:
+    """Made while the clock was wrong, it would be the newest for years, and none ever late."""
+    create_backup(machine.settings, machine.clock)
+    earlier = replace(Clock(), wall=lambda: time.time() - 400 * 24 * 3600)
+    found = verify_backup(machine.settings, earlier, read_percent=0)
+    assert [one for one in found.findings if "9600.0 hours in the future" in one], found.findings
+    a_little = replace(Clock(), wall=lambda: time.time() - 60)
+    assert verify_backup(machine.settings, a_little, read_percent=0).ok
+
+
 def test_without_a_repository_nothing_is_verified(machine: Machine) -> None:
     with pytest.raises(BadInputError, match="there is no repository"):
         verify_backup(machine.settings, machine.clock, read_percent=0)
@@ -261,7 +271,9 @@ def test_a_manifest_of_another_copy_is_found(machine: Machine) -> None:
     from agency.backup.verify import choose, manifest_of
 
     newest = choose(existing(machine.settings, repository), "latest", machine.instance)
-    (staging / "manifest.json").write_text(manifest_of(repository, newest).model_dump_json())
+    (staging / "manifest.json").write_text(
+        manifest_of(repository, newest, staging).model_dump_json()
+    )
     (staging / "control.sqlite").write_bytes(b"not it")
     repository.backup(
         [staging, machine.tree], host=HOST, tags=("agency", f"instance:{machine.instance}")

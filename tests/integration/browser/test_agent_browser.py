@@ -201,6 +201,49 @@ def test_a_tool_server_neither_ends_it_nor_gets_round_its_profile(
     assert (kept.pid, kept.up()) == before
 
 
+def test_nor_by_a_command_within_another(kept: Browser) -> None:
+    before = (kept.pid, kept.up())
+
+    async def asks(driver: Driver) -> Any:
+        made = await driver.call("Target.createTarget", url="about:blank")
+        answer = await driver.call("Target.attachToTarget", targetId=made["result"]["targetId"])
+        session, inner = answer["result"]["sessionId"], '{"id":1,"method":"Browser.close"}'
+        told = {"sessionId": session, "message": inner}
+        await driver.ws.send_json(
+            {"id": 99, "method": "Target.sendMessageToTarget", "params": told}
+        )
+        assert "result" in await driver.call("Browser.getVersion")
+        return driver.events[-1]
+
+    assert "is not for tool servers" in drive(kept.socket, asks)["error"]["message"]
+    assert (kept.pid, kept.up()) == before
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("console.log('\\u0001'.repeat(12 << 20))", ""),
+        ("'\\u0001'.repeat(12 << 20)", "too long"),
+    ],
+)
+def test_a_page_that_says_too_much_ends_no_browser(kept: Browser, script: str, told: str) -> None:
+    before = (kept.pid, kept.up())
+
+    async def says(driver: Driver) -> Any:
+        tab = await driver.page()
+        await driver.call("Runtime.enable", tab)
+        params = {"expression": script, "returnByValue": True}
+        answer = await driver.call("Runtime.evaluate", tab, **params)
+        assert await driver.run(tab, "6 * 7") == 42, "the page goes on"
+        return answer
+
+    answer = drive(kept.socket, says)
+    assert told in answer.get("error", {}).get("message", "")
+    assert ("error" in answer) == bool(told), str(answer)[:500]
+    assert (kept.pid, kept.up()) == before
+
+
 @pytest.mark.thorough
 def test_what_is_downloaded_is_in_the_workspace(kept: Browser) -> None:
     async def saves(driver: Driver) -> None:

@@ -26,6 +26,7 @@ class Source:
     repository: Repository
     snapshot: Snapshot
     manifest: Manifest
+    staging: Path  # of the machine that made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Extracted:
     @property
     def copies(self) -> Path:
         """Directory of the stores and dumps."""
-        return self.at(staging_in(self.source.snapshot))
+        return self.at(self.source.staging)
 
     def at(self, path: Path) -> Path:
         """Return the place of a path of the machine."""
@@ -56,9 +57,10 @@ def find_source(settings: BackupSettings, which: str, from_instance: str | None)
     repository = open_repository(settings)
     wanted = from_instance or settings.instance
     snapshot = choose(existing(settings, repository), which, wanted)
-    manifest = manifest_of(repository, snapshot)
+    staging = staging_in(settings, snapshot)
+    manifest = manifest_of(repository, snapshot, staging)
     refuse_foreign(settings, manifest, from_instance)
-    return Source(repository, snapshot, manifest)
+    return Source(repository, snapshot, manifest, staging)
 
 
 def extract_snapshot(

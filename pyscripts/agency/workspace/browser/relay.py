@@ -24,6 +24,7 @@ REFUSED = frozenset(
         "Target.attachToBrowserTarget",
         "Target.createBrowserContext",
         "Target.exposeDevToolsProtocol",
+        "Target.sendMessageToTarget",  # a command within a command, which nobody looked at
         "Target.setRemoteLocations",
     }
 )

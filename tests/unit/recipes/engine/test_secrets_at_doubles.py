@@ -62,6 +62,38 @@ async def test_a_secret_is_put_once_and_again_when_its_value_changes(
     assert len(double.secrets) == 2
 
 
+async def test_a_value_that_was_put_half_is_put_again_also_when_it_is_the_former(
+    double: Doubled, desk: Desk
+) -> None:
+    """Ended between the value and its mark, then put back to what it was before."""
+    desk.put("login", "first-value")
+    await desk.converge(REGISTRY="login")
+    desk.put("login", "second-value")
+    double.fault = "marks"
+    assert (await desk.converge(REGISTRY="login")).outcome is Outcome.FAILED
+    assert value_of(double, "REGISTRY") == "second-value"
+
+    double.fault = ""
+    desk.put("login", "first-value")
+    assert (await desk.converge(REGISTRY="login")).outcome is Outcome.CHANGED
+    assert value_of(double, "REGISTRY") == "first-value"
+    assert (await desk.converge(REGISTRY="login")).outcome is Outcome.UNCHANGED
+
+
+async def test_marks_of_two_values_say_nothing(double: Doubled, desk: Desk) -> None:
+    """So a program that left the former mark for later may have left them."""
+    desk.put("login", "first-value")
+    await desk.converge(REGISTRY="login")
+    former = {name: dict(found) for name, found in double.secrets.items() if "_AT_" in name}
+    desk.put("login", "second-value")
+    await desk.converge(REGISTRY="login")
+    double.secrets |= former
+    desk.put("login", "first-value")
+    assert (await desk.converge(REGISTRY="login")).outcome is Outcome.CHANGED
+    assert value_of(double, "REGISTRY") == "first-value"
+    assert len(double.secrets) == 2
+
+
 async def test_what_is_gone_is_put_back_and_what_is_not_declared_any_more_removed(
     double: Doubled, desk: Desk
 ) -> None:

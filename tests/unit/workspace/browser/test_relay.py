@@ -85,6 +85,26 @@ def test_what_is_no_command_or_too_much_is_refused() -> None:
     assert refused["sessionId"] == "PAGE"
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["Browser.close", "Target.createBrowserContext", "Extensions.loadUnpacked"],
+)
+def test_what_is_not_for_tool_servers_is_refused_also_within_another_command(method: str) -> None:
+    """Chromium carries out `message` as a command: seen, a browser ended by it."""
+    made = client()
+    inner = json.dumps({"id": 1, "method": method, "params": {}})
+    params = {"sessionId": "PAGE", "message": inner}
+    for said in (
+        {"id": 1, "method": method},
+        {"id": 1, "method": "Target.sendMessageToTarget", "params": params},
+        {"id": 1, "method": "Target.sendMessageToTarget", "params": params, "sessionId": "PAGE"},
+    ):
+        refused = made.refusal(said)
+        assert refused is not None, said
+        assert "is not for tool servers" in refused["error"]["message"]
+    assert made.refusal({"id": 1, "method": "Target.attachToTarget"}) is None
+
+
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[Pipe, socket.socket]]:
     ours, theirs = socket.socketpair()
@@ -105,6 +125,61 @@ async def test_a_browser_that_sends_what_is_no_message_is_given_up(
     assert await anext(messages) == {"method": "A.b"}
     with pytest.raises(BrowserError):
         await anext(messages)
+
+
+@pytest.fixture
+async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Pipe, socket.socket]]:
+    """A pipe for messages of at most 1,000 bytes."""
+    monkeypatch.setattr(pipes, "MAX_MESSAGE", 1000)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    made = await open_pipe(ours)
+    yield made, theirs
+    theirs.close()
+    await made.close()
+
+
+@pytest.mark.parametrize("size", [1000, 1999, 5000, 300_000])
+async def test_a_message_that_is_too_long_ends_no_browser(
+    narrow: tuple[Pipe, socket.socket], size: int
+) -> None:
+    """Any page can make one: `console.log("x".repeat(1e8))`."""
+    made, theirs = narrow
+    long = "x" * size
+    said = [
+        {"method": "Runtime.consoleAPICalled", "params": {"text": long}, "sessionId": "PAGE"},
+        {"method": "Page.loaded", "sessionId": "PAGE", "params": {}},
+        {"id": 9, "result": {"value": long}, "sessionId": "PAGE"},
+        {"id": 10, "result": {"value": f'"sessionId":"OTHER"{long}'}},
+        {"id": 11, "result": {"value": "x" * 900}},
+    ]
+    data = b"".join(json.dumps(one, separators=(",", ":")).encode() + b"\0" for one in said)
+    sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(theirs, data))
+    messages = made.messages()
+    async with asyncio.timeout(20):
+        got = [await anext(messages) for _ in range(4)]
+        await sending
+    assert got[0] == said[1]
+    assert got[1]["id"] == 9
+    assert got[1]["sessionId"] == "PAGE"
+    assert "too long" in got[1]["error"]["message"]
+    assert got[2]["id"] == 10
+    assert "sessionId" not in got[2]
+    assert got[3] == said[4]
+
+
+async def test_a_message_without_an_end_is_given_up(
+    narrow: tuple[Pipe, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, theirs = narrow
+    monkeypatch.setattr(pipes, "_MOST_DROPPED", 100_000)
+    sending = asyncio.ensure_future(
+        asyncio.get_running_loop().sock_sendall(theirs, b"{" + b"x" * 400_000)
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(BrowserError, match="without an end"):
+            await anext(made.messages())
+    sending.cancel()
 
 
 async def test_a_browser_that_is_gone_or_silent_answers_nothing(

@@ -65,10 +65,14 @@ class SecretsOfEngine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretChange(Change):
-    """One change: of the secret `name` with its `mark`, or the removal of `removed`."""
+    """One change: of the secret `name` with its `mark`, or the removal of `removed`.
+
+    `former` are the marks of the name that are there.
+    """
 
     name: str = ""
     mark: str = ""
+    former: tuple[str, ...] = ()
     removed: str = ""
 
 
@@ -98,7 +102,10 @@ class PipelineSecrets:
         if change.removed:
             await self.engine.remove_secret(change.removed)
             return
-        # The mark last: where it is, the value is.
+        # No mark while the value is not sure, also none of a value that may come back; its own
+        # last: where it is, the value is.
+        for former in change.former:
+            await self.engine.remove_secret(former)
         await self.engine.put_secret(change.name, self.values[change.name])
         await self.engine.put_secret(change.mark, _NOTHING)
 
@@ -113,8 +120,10 @@ def mark_of(name: str, value: SecretValue, token: SecretValue, repository: str) 
 def plan(marks: Mapping[str, str], there: frozenset[str]) -> tuple[SecretChange, ...]:
     """List the differences. Pure. A secret without a mark that nobody declares is not ours."""
     changes = []
+    found = _marks_in(there)
     for name, mark in marks.items():
-        if name not in there or mark not in there:
+        former = found.pop(name, ())
+        if name not in there or former != (mark,):
             before = ABSENT if name not in there else "another value"
             changes.append(
                 SecretChange(
@@ -124,21 +133,25 @@ def plan(marks: Mapping[str, str], there: frozenset[str]) -> tuple[SecretChange,
                     after="put",
                     name=name,
                     mark=mark,
+                    former=former,
                 )
             )
-    for found in sorted(there):
-        known = _MARK.fullmatch(found)
-        if known is None or found == marks.get(known["name"]):
-            continue
-        name = known["name"]
-        if name not in marks and name in there:
-            changes.append(_removal(name, name))
-        changes.append(_removal(name, found))
+    for name, left in found.items():
+        names = (name, *left) if name in there else left
+        changes += [_removal(name, one) for one in names]
     return tuple(changes)
 
 
+def _marks_in(there: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """Return the marks that are there, by the secret that they are of."""
+    found: dict[str, tuple[str, ...]] = {}
+    for known in filter(None, map(_MARK.fullmatch, sorted(there))):
+        found[known["name"]] = (*found.get(known["name"], ()), known[0])
+    return found
+
+
 def _removal(name: str, removed: str) -> SecretChange:
-    what = "secret" if removed == name else "mark of a value before"
+    what = "secret" if removed == name else "mark of its value"
     return SecretChange(
         part=f"secret {name}", what=what, before="there", after="removed", removed=removed
     )
