@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 
 def canonical_json(value: object) -> bytes:
@@ -15,6 +16,21 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
+
+
+def depth_of(value: object, most: int) -> int:
+    """Return the depth of JSON data, or `most` + 1 if it is deeper; without recursion."""
+    level, here = 0, [value]
+    while here and level <= most:
+        level += 1
+        below: list[object] = []
+        for each in here:
+            if isinstance(each, Mapping):
+                below.extend(each.values())
+            elif isinstance(each, list | tuple):
+                below.extend(each)
+        here = below
+    return level
 
 
 def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -17,17 +17,19 @@ _PASSED = ("Authorization", "Content-Type")
 @dataclass
 class Front:
     """`answered` is called with method and path when the homeserver has answered; the caller gets
-    that answer only if it returns true. While `away`, every call is refused with status 502."""
+    that answer only if it returns true. While `away`, every call is refused with status 502, and
+    one that is `broken` always."""
 
     upstream: str
     url: str = ""
     away: bool = False
+    broken: Callable[[str, str], bool] = lambda method, path: False
     calls: list[tuple[str, str]] = field(default_factory=list)
     answered: Callable[[str, str], bool] = lambda method, path: True
 
     def pass_on(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         self.calls.append((method, path))
-        if self.away:
+        if self.away or self.broken(method, path):
             return 502, b"{}"
         try:
             answer = requests.request(

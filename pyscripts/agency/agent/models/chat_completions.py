@@ -24,6 +24,7 @@ from agency.agent.models.conversation import (
 )
 from agency.agent.models.faults import CutAnswerError, MalformedAnswerError
 from agency.agent.models.sse import SseEvent
+from agency.characters import whole_characters
 
 _END = "[DONE]"
 _STOPS: Mapping[str, StopReason] = {
@@ -82,7 +83,7 @@ class ChatCompletions:
         codec.bounded(len(said), codec.MAX_TEXT, "the text")
         calls = codec.finished_calls([_call(each) for each in codec.items(message, "tool_calls")])
         stop = _stop(codec.text(choices[0], "finish_reason"), calls)
-        return Answer(said, stop, calls, usage_in(found) or Usage())
+        return Answer(whole_characters(said), stop, calls, usage_in(found) or Usage())
 
     def assembly(self) -> codec.Assembly:
         """Begin to read a stream."""
@@ -207,4 +208,6 @@ class _Assembly:
                 for _, each in sorted(self._calls.items())
             ]
         )
-        return Answer("".join(self._text), _stop(self._reason, calls), calls, self._usage)
+        return Answer(
+            whole_characters("".join(self._text)), _stop(self._reason, calls), calls, self._usage
+        )

@@ -8,12 +8,13 @@ ask ─▶ attempt ─▶ answer
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp import hdrs
@@ -36,6 +37,7 @@ from agency.agent.models.faults import (
 )
 from agency.agent.models.messages import Messages
 from agency.agent.models.sse import SseDecoder
+from agency.characters import Pieces, whole_escapes
 from agency.clock import Clock
 from agency.secrets import SecretValue
 
@@ -107,6 +109,11 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
+def _written(body: Any) -> str:
+    """Write a request; a tool's result may hold half a character, and servers refuse that."""
+    return whole_escapes(json.dumps(body))
+
+
 @dataclass(slots=True)
 class ModelClient:
     """Caller of one endpoint; use it as a context manager."""
@@ -134,6 +141,7 @@ class ModelClient:
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
+            json_serialize=_written,
         )
         return self
 
@@ -256,10 +264,10 @@ class ModelClient:
     async def _assembled(
         self, response: aiohttp.ClientResponse, on_text: Callable[[str], None] | None
     ) -> Answer:
-        decoder, assembly = SseDecoder(), self._codec.assembly()
+        decoder, assembly, pieces = SseDecoder(), self._codec.assembly(), Pieces()
         async for chunk in self._chunks(response, self.limits.body_bytes):
             for event in decoder.feed(chunk):
-                added = assembly.take(event)
+                added = pieces.take(assembly.take(event))
                 if added and on_text is not None:
                     on_text(added)
                 if assembly.ended:

@@ -15,10 +15,13 @@ from agency.agent.models.faults import (
     one_line,
 )
 from agency.agent.models.sse import SseEvent
+from agency.canonical import depth_of
+from agency.characters import whole_escapes
 
 MAX_TEXT = 4 * 1024 * 1024  # characters of an answer's text
 MAX_ARGUMENTS = 256 * 1024  # characters of one call's arguments
 MAX_CALLS = 64
+MAX_DEPTH = 100  # of a call's arguments; what reads and writes them is recursive
 MAX_TOKENS = 2**40
 
 # Both providers take names of this form; theirs for calls are longer.
@@ -128,8 +131,16 @@ def bounded(size: int, most: int, what: str) -> None:
         raise OversizedAnswerError(f"{what} of the answer is longer than {most} characters")
 
 
+def not_deep(arguments: object) -> None:
+    """Refuse arguments that are nested too deep to be written again."""
+    if depth_of(arguments, MAX_DEPTH) > MAX_DEPTH:
+        raise OversizedAnswerError(f"a call's arguments are nested deeper than {MAX_DEPTH}")
+
+
 def finished_calls(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
     """Check that each call has an id of its own, a name, and an object as arguments.
+
+    Halves of characters in the arguments are joined, or replaced.
 
     Raises:
         MalformedAnswerError, OversizedAnswerError
@@ -148,13 +159,14 @@ def _finished(call: ToolCall) -> ToolCall:
     if not TOOL_NAME.match(call.name):
         raise MalformedAnswerError("a call names no tool: its name is not well-formed")
     # A tool without arguments is called with an empty text by both formats' streams.
-    arguments = call.arguments.strip() or "{}"
+    arguments = whole_escapes(call.arguments.strip() or "{}")
     try:
-        is_object = isinstance(json.loads(arguments), dict)
+        found = json.loads(arguments)
     except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
+        found = None
+    if not isinstance(found, dict):
         raise MalformedAnswerError(f"the arguments for {call.name} are not a JSON object")
+    not_deep(found)
     return ToolCall(call.id, call.name, arguments)
 
 

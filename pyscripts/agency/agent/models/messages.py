@@ -25,6 +25,7 @@ from agency.agent.models.conversation import (
 )
 from agency.agent.models.faults import CutAnswerError, MalformedAnswerError, ModelFailedError
 from agency.agent.models.sse import SseEvent
+from agency.characters import whole_characters
 
 VERSION = "2023-06-01"
 _STOPS: Mapping[str, StopReason] = {
@@ -84,7 +85,7 @@ class Messages:
                 said.append(codec.text(block, "text"))
             elif block.get("type") == "tool_use":
                 calls.append(_call(block))
-        text = "".join(said)
+        text = whole_characters("".join(said))
         codec.bounded(len(text), codec.MAX_TEXT, "the text")
         stop = _stop(codec.text(found, "stop_reason"))
         return Answer(text, stop, codec.finished_calls(calls), usage_in(found) or Usage())
@@ -148,7 +149,9 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 
 
 def _call(block: Mapping[str, Any]) -> ToolCall:
-    arguments = json.dumps(block.get("input", {}), ensure_ascii=False)
+    given = block.get("input", {})
+    codec.not_deep(given)
+    arguments = json.dumps(given, ensure_ascii=False)
     return ToolCall(codec.text(block, "id"), codec.text(block, "name"), arguments)
 
 
@@ -237,4 +240,4 @@ class _Assembly:
                 if each.kind == "tool_use"
             ]
         )
-        return Answer(said, _stop(self._reason), calls, self._usage)
+        return Answer(whole_characters(said), _stop(self._reason), calls, self._usage)

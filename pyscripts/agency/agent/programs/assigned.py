@@ -5,7 +5,8 @@
 
 The journal lies beside the task and ends with it. Where the agent itself ended meanwhile, its
 tokens count no more: the result says that it is away, and the task loop starts this again, with the
-tokens of the agent's next start and the same journal.
+tokens of the agent's next start and the same journal. Where the budget is spent, or the model does
+not answer, it says why it is paused, and the next run of the loop goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from agency.agent.programs.steps import Ending
 from agency.agent.programs.work import WorkConfig, Worked, tools_of, work
 from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
+from agency.characters import whole_characters
 from agency.clock import Clock
 from agency.errors import AgencyError, UsageError
 from agency.files import is_absent, write_atomically
@@ -87,7 +89,9 @@ def result_of(worked: Worked) -> dict[str, object]:
     """Write what came of a task, for the task loop. Pure."""
     end = worked.end
     said = end.said if end.ending is Ending.ANSWERED else f"{end.ending.value}: {end.said}"
-    return {"note": " ".join(said.split())[:MAX_NOTE], "tokens": worked.tokens}
+    note = whole_characters(" ".join(said.split()))
+    told: dict[str, object] = {"note": note[:MAX_NOTE], "tokens": worked.tokens}
+    return told | ({"paused": end.ending.value} if end.paused else {})
 
 
 async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worked:
@@ -128,20 +132,17 @@ def _refuse_without_policy(config: WorkConfig) -> None:
 
 
 async def _worked(config: WorkConfig, given: Given, files: Handed, clock: Clock) -> Worked:
-    told = {
-        "journal": files.task.with_name("journal"),
-        "wall_s": max(1.0, min(config.wall_s, given.timeout_s - _LEFT_S)),
-    }
-    text = task_text(given)
-    with _reached(config.model_copy(update=told)) as within:
+    told = {"journal": files.task.with_name("journal")}
+    text, left_s = task_text(given), max(1.0, given.timeout_s - _LEFT_S)
+    with _reached(config.model_copy(update=told)) as reached:
         async with recording(config.audit_socket, given, text) as record:
             try:
-                tools = tools_of(within)
-                worked = await work(within, text, tools, clock, given.model, leaves=True)
+                tools, model = tools_of(reached), given.model
+                worked = await work(reached, text, tools, clock, model, leaves=True, left_s=left_s)
             except AgentAwayError:
                 record["outcome"] = "away"
                 raise
-            record["outcome"] = worked.end.ending.value
+            record["outcome"] = "paused" if worked.end.paused else worked.end.ending.value
     tell(files, worked)
     return worked
 

@@ -85,13 +85,18 @@ class _StopError(Exception):
         self.ending = ending
 
 
+class _PauseError(Exception):
+    """Nobody answers now: the run's own steps have not failed."""
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a task.
 
     Setting `stop` cancels it for good. Cancelling the coroutine only interrupts it: a later run
-    with the same journal goes on. With `leaves` it also ends where the agent is away, and whoever
-    started it begins it again; without, that is a failure of the model or a tool like others.
+    with the same journal goes on. With `leaves` whoever started it begins it again: it also ends
+    where the agent is away, and is paused where the budget is spent or nobody answers; without,
+    that is a failure of the model or a tool like others.
     """
 
     settings: Settings
@@ -105,6 +110,7 @@ class Run:
     leaves: bool = False
     _begun: float = 0.0
     _before: float = 0.0
+    _unanswered: list[ModelFailed] = field(default_factory=list)  # calls in a row; with `leaves`
 
     async def run(self, task: str) -> Finish:
         """Work until the end, or go on with what the journal holds; return the end.
@@ -127,16 +133,41 @@ class Run:
             try:
                 await self._do(action)
             except _StopError as stop:
+                if stop.ending is Ending.TIME and self._unanswered:
+                    return self._paused()
                 self._put(Stopped(stop.ending))
+            except _PauseError:
+                return self._paused()
 
     async def _do(self, action: Ask | Call | Lost) -> None:
         match action:
             case Ask():
-                self._put(await self._until_stopped(self._asked()))
+                self._take(await self._until_stopped(self._asked()))
             case Call(call):
                 await self._until_stopped(self._called(call))
             case Lost(call):
                 self._put(CallEnded(call.id, call.name, UNKNOWN_OUTCOME, failed=True))
+
+    def _take(self, event: Event) -> None:
+        """Put down what came of asking; of a call that may be answered later the journal has none.
+
+        Raises:
+            _PauseError: the budget is spent, or as many calls in a row have no answer.
+        """
+        if not (self.leaves and isinstance(event, ModelFailed) and _passes(event)):
+            self._unanswered.clear()
+            self._put(event)
+            return
+        self._unanswered.append(event)
+        if event.ending or len(self._unanswered) >= self.settings.limits.errors:
+            raise _PauseError
+
+    def _paused(self) -> Finish:
+        last, calls = self._unanswered[-1], len(self._unanswered)
+        if last.ending:
+            return Finish(last.ending, last.reason, paused=True)
+        said = f"{calls} calls of the model in a row without an answer: {last.reason}"
+        return Finish(Ending.ERRORS, said, paused=True)
 
     async def _named(self) -> dict[str, Tool]:
         return wire_names(await self.tools.list())
@@ -174,7 +205,8 @@ class Run:
             # Without its tools the model would answer that nothing can be done.
             told = f"the tools cannot be listed: {error.message}"
             _log.warning("the tools cannot be listed", extra={"fields": {"why": error.message}})
-            await self.sleep(min(_LONGEST_WAIT_S, 2.0**self.journal.state.errors))
+            failed = self.journal.state.errors + len(self._unanswered)
+            await self.sleep(min(_LONGEST_WAIT_S, 2.0**failed))
             return ModelFailed(told)
         request = ModelRequest(
             settings.model,
@@ -252,6 +284,11 @@ class Run:
             for each in (doing, stopping):
                 each.cancel()
             await asyncio.gather(doing, stopping, return_exceptions=True)
+
+
+def _passes(failed: ModelFailed) -> bool:
+    """Return whether another try may be answered: later, or when there is budget again."""
+    return failed.ending in {None, Ending.BUDGET}
 
 
 def _away(error: AgencyError) -> AgentAwayError:

@@ -138,10 +138,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Action: end the run."""
+    """Action: end the run; a paused one is not over, and goes on with the same journal."""
 
     ending: Ending
     said: str
+    paused: bool = False
 
 
 Action = Ask | Call | Lost | Finish

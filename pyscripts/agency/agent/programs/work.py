@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
 
 from agency.agent.models.client import Endpoint, ModelClient, WireFormat
 from agency.agent.models.conversation import Answer, ModelRequest
+from agency.agent.models.faults import UnknownToolError
 from agency.agent.programs.builtin import Model, Run, Settings
 from agency.agent.programs.gateway_tools import GatewayTools
 from agency.agent.programs.journal import Journal
@@ -80,9 +81,16 @@ class Counted:
         self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
     ) -> Answer:
         """Ask; raises ModelError."""
-        answer = await self.model.ask(request, on_text=on_text)
-        self.tokens += (answer.usage.input or 0) + (answer.usage.output or 0)
+        try:
+            answer = await self.model.ask(request, on_text=on_text)
+        except UnknownToolError as error:
+            self._count(error.answer)
+            raise
+        self._count(answer)
         return answer
+
+    def _count(self, answer: Answer) -> None:
+        self.tokens += (answer.usage.input or 0) + (answer.usage.output or 0)
 
 
 def settings_of(config: WorkConfig, document: Document, told: str | None = None) -> Settings:
@@ -106,6 +114,15 @@ def settings_of(config: WorkConfig, document: Document, told: str | None = None)
         persona.temperature,
         StepLimits(config.turns, config.wall_s, config.errors),
     )
+
+
+def within(settings: Settings, spent_s: float, left_s: float | None) -> Settings:
+    """Bound a run that took `spent_s` before by what is left of this process's time. Pure."""
+    if left_s is None:
+        return settings
+    limits = settings.limits
+    wall_s = min(limits.wall_s, spent_s + left_s)
+    return replace(settings, limits=replace(limits, wall_s=wall_s))
 
 
 def tools_of(config: WorkConfig) -> Tools:
@@ -132,8 +149,11 @@ async def work(
     told: str | None = None,
     *,
     leaves: bool = False,
+    left_s: float | None = None,
 ) -> Worked:
     """Work on a task until its end; SIGTERM interrupts, so that the next start goes on.
+
+    `left_s` bounds this process; `wall_s` of the configuration all that work on the journal.
 
     Raises:
         AgencyError: policy, token or journal is missing.
@@ -150,6 +170,7 @@ async def work(
     async with ModelClient(Endpoint(address.url, token, address.format, socket)) as model:
         with Journal(config.journal) as journal:
             counted = Counted(model)
+            settings = within(settings, journal.elapsed_s, left_s)
             run = Run(settings, counted, tools, journal, clock, leaves=leaves)
             doing = asyncio.ensure_future(run.run(task))
             for number in stop_signals():

@@ -61,6 +61,8 @@ class Homeserver:
     async def sync(self, since: str | None, wait_s: float) -> Batch:
         """Ask for what is new, and fill gaps; the first answer holds no events.
 
+        A room whose older events cannot be read now keeps its gap, and holds up no other.
+
         Raises:
             MatrixError: the homeserver refused or did not answer.
         """
@@ -74,11 +76,11 @@ class Homeserver:
             raise AnswerError("the answer to a sync has no token", where="/sync", status=200)
         if since is None:  # all of it was said before
             return Batch(batch.next, (), batch.invited)
-        rooms = [await self._filled(each, since) for each in batch.rooms]
+        rooms = [await self.filled(each, since) for each in batch.rooms]
         return Batch(batch.next, tuple(rooms), batch.invited)
 
-    async def _filled(self, found: RoomEvents, since: str) -> RoomEvents:
-        """Read the events that a sync left out, up to a bound."""
+    async def filled(self, found: RoomEvents, since: str) -> RoomEvents:
+        """Read the events that a sync left out, up to a bound; a gap is left where that fails."""
         events, before = list(found.events), found.gap
         for _ in range(_MOST_PAGES):
             if before is None:
@@ -88,8 +90,10 @@ class Homeserver:
             try:
                 answer = await self.api.request("GET", path, query=query)
             except MatrixError as error:
-                if error.temporary:
-                    raise
+                if error.may_pass:
+                    why = {"room": found.room, "why": error.message}
+                    _log.warning("cannot read older messages now", extra={"fields": why})
+                    return RoomEvents(found.room, events, before)
                 break
             older, before = read_page(answer)
             events = [*older, *events]

@@ -20,6 +20,7 @@ from typing import Any, Self
 from agency.agent.rooms.events.envelope import Envelope
 from agency.agent.rooms.events.reading import Message
 from agency.agent.rooms.events.waking import MINUTE_MS
+from agency.characters import whole_characters
 from agency.errors import PrerequisiteError
 from agency.files import private_directory
 from agency.locks import try_lock
@@ -277,7 +278,9 @@ class Inbox:
 
     def _run(self, query: str, *values: object) -> sqlite3.Cursor:
         try:
-            return self._db.execute(query, values)
+            # Half a character has no form in UTF-8, and SQLite takes no text with one.
+            whole = [whole_characters(v) if isinstance(v, str) else v for v in values]
+            return self._db.execute(query, whole)
         except sqlite3.Error as error:
             raise self._error(str(error)) from error
 

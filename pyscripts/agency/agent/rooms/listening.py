@@ -1,19 +1,23 @@
 """Listening: syncs, judges every event by the policy of the moment, and fills the inbox.
 
-While the policy cannot be read nothing is synced: what is said then is judged later.
+While the policy cannot be read nothing is synced: what is said then is judged later. A room that
+cannot be joined or read now holds up no other: it is put down with the token (see `retrying`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from agency.agent.policy import check_document
 from agency.agent.rooms.config import ChatConfig
-from agency.agent.rooms.events.batches import Batch
+from agency.agent.rooms.events.batches import Batch, RoomEvents
 from agency.agent.rooms.events.contents import message, transaction
 from agency.agent.rooms.events.reading import Event, redacted_by
 from agency.agent.rooms.events.waking import Facts, Kind, Verdict, judge
@@ -29,10 +33,30 @@ from agency.settings import read_bounded
 _log = logging.getLogger(__name__)
 
 _WAIT_S = 20.0
+_JOIN_S = 5.0
 UNENCRYPTED = (
     "I read nothing: my Gosuto requires encryption, and I read no encrypted messages. "
     "Take trust.requireEncryption out of it to have me answer."
 )
+
+
+MOST_LATER = 200
+_LATER = "later"  # the fact of the inbox that holds it
+
+
+class Later(BaseModel):
+    """Room to be joined, or events between `to` and `before` to be read there, at `next_ms`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    room: str
+    before: str | None = None  # None: an invitation
+    to: str = ""
+    tries: int = 0
+    next_ms: int = 0
+
+
+_LATERS = TypeAdapter(list[Later])
 
 
 class PolicyError(PrerequisiteError):
@@ -72,7 +96,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Listener:
-    """The sync loop. `wake` is set when there is work, `taken_back` called for deleted messages."""
+    """The sync loop. `wake` is set when there is work, `taken_back` called for deleted messages.
+
+    `retry` is set when a room is to be joined or read; who does that sets `tried` afterwards.
+    """
 
     config: ChatConfig
     homeserver: Homeserver
@@ -81,6 +108,8 @@ class Listener:
     clock: Clock
     taken_back: Callable[[str], None]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    retry: asyncio.Event = field(default_factory=asyncio.Event)
+    tried: asyncio.Event | None = None
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _warned: str = ""
 
@@ -111,14 +140,19 @@ class Listener:
             wait_s = self.clock.now_ms() % 100_000 / 1000
         batch = await self.homeserver.sync(since, wait_s)
         document = self.policy.read()  # of the moment in which the events are judged
-        for room in batch.invited:
-            await self._join(room, document)
+        self.tell(self.take(batch, document))
+        if batch.invited:
+            await self._joined()
         if document.trust.require_encryption:
             await self._tell_why(document)
-        deleted = self.take(batch, document)
-        for event_id in deleted:
-            self.taken_back(event_id)
-        self.wake.set()
+
+    async def _joined(self) -> None:
+        """Wait until a new invitation was tried, but not for long: others speak meanwhile."""
+        if self.tried is not None and self.retry.is_set():
+            self.tried.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JOIN_S):
+                    await self.tried.wait()
 
     async def _away(self, error: AgencyError, attempt: int, asked_s: float | None) -> None:
         wait = self.homeserver.backoff.delay_s(attempt, asked_s)
@@ -128,19 +162,63 @@ class Listener:
 
     def take(self, batch: Batch, document: Document) -> list[str]:
         """Put a batch into the inbox, with its token; return the messages that were deleted."""
-        deleted = []
         with self.inbox.transaction():
-            for found in batch.rooms:
-                for event in found.events:
-                    gone = redacted_by(event)
-                    if gone is not None:
-                        self.inbox.take_back(gone)
-                        deleted.append(gone)
-                    else:
-                        self._judged(found.room, event, document)
+            deleted = self.put(batch.rooms, document)
+            self._put_later(batch, self.trusted(document))
             self.inbox.put_fact("since", batch.next)
             self.inbox.forget(self.clock.now_ms())
         return deleted
+
+    def put(self, rooms: Iterable[RoomEvents], document: Document) -> list[str]:
+        """Put events into the inbox, in the caller's transaction; return what was deleted."""
+        deleted = []
+        for found in rooms:
+            for event in found.events:
+                gone = redacted_by(event)
+                if gone is not None:
+                    self.inbox.take_back(gone)
+                    deleted.append(gone)
+                else:
+                    self._judged(found.room, event, document)
+        return deleted
+
+    def tell(self, deleted: Iterable[str]) -> None:
+        """Tell of events that are in the inbox, and of messages that were deleted."""
+        for event_id in deleted:
+            self.taken_back(event_id)
+        self.wake.set()
+
+    def later(self) -> list[Later]:
+        """Return what is to be joined or read later."""
+        return _LATERS.validate_json(self.inbox.fact(_LATER) or "[]")
+
+    def keep_later(self, kept: Iterable[Later]) -> None:
+        """Put down what is to be joined or read later, in place of what was."""
+        self.inbox.put_fact(_LATER, _LATERS.dump_json(list(kept)).decode())
+
+    def _put_later(self, batch: Batch, trusted: frozenset[str]) -> None:
+        """Put down invitations and gaps of a batch; those of rooms without trust stay as they are.
+
+        An invitation that comes again begins anew.
+        """
+        to = self.inbox.since or ""
+        found = [Later(room=room) for room in batch.invited if room in trusted] + [
+            Later(room=each.room, before=each.gap, to=to)
+            for each in batch.rooms
+            if each.gap is not None and each.room in trusted
+        ]
+        if not found:
+            return
+        kept = list({(each.room, each.before): each for each in (*self.later(), *found)}.values())
+        for each in kept[:-MOST_LATER]:
+            _log.warning("too much is to be done later", extra={"fields": {"room": each.room}})
+        self.keep_later(kept[-MOST_LATER:])
+        self.retry.set()
+
+    def trusted(self, document: Document) -> frozenset[str]:
+        """Return the rooms that the policy trusts."""
+        peers = {peer.room for peer in document.trust.peers.values()}
+        return frozenset({*document.trust.rooms, *(peers if self.config.envelopes else ())})
 
     def _judged(self, room: str, event: Event, document: Document) -> None:
         verdict = judge(room, event, self._facts(document))
@@ -167,19 +245,6 @@ class Listener:
             refused,
             now - int(self.config.oldest_s * 1000),
         )
-
-    async def _join(self, room: str, document: Document) -> None:
-        """Join a room that the policy trusts; other invitations stay unanswered."""
-        peers = {peer.room for peer in document.trust.peers.values()}
-        if room not in {*document.trust.rooms, *(peers if self.config.envelopes else ())}:
-            return
-        try:
-            await self.homeserver.join(room)
-        except MatrixError as error:
-            if error.temporary:
-                raise
-            fields = {"room": room, "why": error.message}
-            _log.warning("cannot join a room", extra={"fields": fields})
 
     async def _tell_why(self, document: Document) -> None:
         """Say once for each policy why nothing is read."""

@@ -21,6 +21,7 @@ from agency.agent.rooms.homeserver import Homeserver
 from agency.agent.rooms.inbox import Inbox, Work
 from agency.agent.rooms.listening import Listener, Policy
 from agency.agent.rooms.program import BuiltinProgram, Program
+from agency.agent.rooms.retrying import Retrying
 from agency.agent.rooms.sending import SendMessage
 from agency.agent.rooms.timers import Timers
 from agency.agent.rooms.voice import Voice
@@ -143,6 +144,7 @@ class Desk:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(listener.listen())
+                group.create_task(Retrying(listener).run())
                 group.create_task(timers.run())
                 await self._dispatch(group)
         except BaseExceptionGroup as failures:

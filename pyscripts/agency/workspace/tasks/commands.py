@@ -208,7 +208,7 @@ def task_loop(
 
     Tasks are done by the command in its settings; without one by its builtin program, whose tokens
     are in $CREDENTIALS_DIRECTORY.
-    Exits with 1 if a task's outcome is unknown, or too many failed in a row.
+    Exits with 1 if a task's outcome is unknown, too many failed in a row, or no model answers.
     """
     from agency.commandline import log_to_stderr
     from agency.workspace.config import load_agent
@@ -287,6 +287,8 @@ def _print_tasks(console: Console, rows: list[Task], waiting: dict[str, list[str
 def _print_report(console: Console, report: Report) -> None:
     for done in report.done:
         console.print(f"{done.outcome} {done.task}: {done.note}", markup=False)
+    for name, note in report.paused.items():
+        console.print(f"paused {name}: {note}", markup=False)
     for name in report.unknown:
         console.print(
             f"unknown {name}: `agency workspace tasks resolve {name} --as ...`", markup=False

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 from agency.clock import new_id
 from agency.workspace.tasks.journal import Outcome
 from agency.workspace.tasks.model import Task
-from agency.workspace.tasks.performer import Assignment, NotBegunError, PausedError, Performer
+from agency.workspace.tasks.performer import (
+    Assignment,
+    NotBegunError,
+    PausedError,
+    Performer,
+    UnansweredError,
+)
 from agency.workspace.tasks.place import TaskPlace
 from agency.workspace.tasks.scheduler import (
     Limits,
@@ -44,19 +50,21 @@ class Done:
 class Report:
     """Report of a run: what it did and found.
 
-    `unknown` are all tasks of unknown outcome, `waiting` those that need tasks which no loop will
+    `paused` is the task that goes on in the next run, with the reason; `unknown` are all tasks of
+    unknown outcome, `waiting` those that need tasks which no loop will
     complete, by name.
     """
 
     done: list[Done] = field(default_factory=list)
     stop: Stop | None = None
+    paused: dict[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     waiting: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Return whether nothing of it needs a person."""
-        return not self.unknown and self.stop is not Stop.MAX_ERRORS
+        return not self.unknown and self.stop not in {Stop.MAX_ERRORS, Stop.UNANSWERED}
 
     def as_dict(self) -> dict[str, object]:
         """Describe it as `--json` prints it."""
@@ -66,6 +74,7 @@ class Report:
                 {"task": one.task, "outcome": one.outcome, "note": one.note, "tokens": one.tokens}
                 for one in self.done
             ],
+            "paused": self.paused,
             "stopped": None if self.stop is None else str(self.stop),
             "unknown": list(self.unknown),
             "waiting": self.waiting,
@@ -133,7 +142,13 @@ class Loop:
                 report.stop = Stop.NOTHING_LEFT
                 return report
             task, run = begun
-            done = await self._perform(task, run, self.limits.max_wall_s - elapsed)
+            try:
+                done = await self._perform(task, run, self.limits.max_wall_s - elapsed)
+            except UnansweredError as paused:
+                _LOG.warning("task %s: paused: %s", task.name, paused.message)
+                report.paused[task.name] = paused.message
+                report.stop = Stop.BUDGET if paused.why == "budget" else Stop.UNANSWERED
+                return report
             report.done.append(done)
             progress = replace(
                 progress,

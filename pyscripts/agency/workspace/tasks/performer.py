@@ -3,7 +3,9 @@
 A command gets the paths of two files in its environment: AGENCY_TASK, the task as JSON, and
 AGENCY_TASK_RESULT, where it may write `{"note": TEXT, "tokens": NUMBER}`. Exit status 0 is done.
 With another status and `"away": true` in the result, what it works by has ended: it is started
-again with the same files, within a bound, and then by the next run of the loop.
+again with the same files, within a bound, and then by the next run of the loop. With `"paused":
+"budget"` or `"errors"` it is for the next run at once: a model answers nothing now. How often is
+bounded, so that no task which is never answered keeps the others back for ever.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,15 +25,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agency import guarded
 from agency.children import Child, ChildSpec, kill_marked, start_child
+from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
+from agency.files import write_atomically
 from agency.programs import Bounds, find_program
-from agency.settings import parse
+from agency.settings import parse, read_bounded
 from agency.workspace.tasks.model import Task
 
+_log = logging.getLogger(__name__)
+
+Pause = Literal["budget", "errors"]
 MOST_LOGS = 100
 _RESULT = "result.json"
 _GRACE_S = 10.0
 _BOUNDS = Bounds(file_bytes=1024**3)
+_PAUSES = "pauses.json"  # beside the task
+MOST_RUNS, MOST_DAYS = 24, 3  # in a row without any answer: runs with errors, days without budget
 AWAY_S = 120.0  # an agent that was killed is started again within that, but for long back-offs
 _AWAY_LOOK_S = 2.0
 
@@ -64,6 +74,14 @@ class PausedError(PrerequisiteError):
     """End of the waiting for what a task is done by: it goes on where it was, in a later run."""
 
 
+class UnansweredError(PausedError):
+    """Pause because no model answers now: the budget is spent, or each call fails."""
+
+    def __init__(self, why: Pause, note: str) -> None:
+        super().__init__(note, hint="the next run of the loop goes on with the task")
+        self.why = why
+
+
 class Performer(Protocol):
     """Interface of what does a task."""
 
@@ -91,6 +109,29 @@ class _Result(BaseModel):
     note: str = Field(default="", max_length=4000)
     tokens: int = Field(default=0, ge=0)
     away: bool = False
+    paused: Pause | None = None
+
+
+class Pauses(BaseModel):
+    """Pauses of a task since a model last answered it: `day` is the last one without budget."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runs: int = 0
+    days: int = 0
+    day: str = ""
+
+    def more(self, why: Pause, day: str) -> Pauses:
+        """Count one more."""
+        if why == "errors":
+            return self.model_copy(update={"runs": self.runs + 1})
+        days = self.days + (day != self.day)
+        return self.model_copy(update={"days": days, "day": day})
+
+    @property
+    def too_many(self) -> bool:
+        """Return whether the task is paused no more."""
+        return self.runs > MOST_RUNS or self.days > MOST_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +144,7 @@ class CommandPerformer:
     env: Mapping[str, str] = field(default_factory=dict)
     away_s: float = AWAY_S
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Clock = field(default_factory=Clock)
 
     def end_remains(self, run: str) -> None:
         """End the processes of an earlier run."""
@@ -145,9 +187,11 @@ class CommandPerformer:
             status = await self._ended(child, left)
             told, problem = _told(folder)
             tokens += told.tokens
+            whole = told.model_copy(update={"tokens": tokens})
+            if told.paused and status:
+                return self._unanswered(folder, told.paused, whole)
             if not (told.away and status):
-                told = told.model_copy(update={"tokens": tokens})
-                return _judge(status, assignment, told, problem)
+                return _judge(status, assignment, whole, problem)
             if waited >= self.away_s:
                 raise PausedError(
                     f"the agent is away, and {assignment.task.name} waits for it: {told.note}",
@@ -155,6 +199,24 @@ class CommandPerformer:
                 )
             await self.sleep(_AWAY_LOOK_S)
             waited += _AWAY_LOOK_S
+
+    def _unanswered(self, folder: Path, why: Pause, told: _Result) -> Performed:
+        """Return the failure of a task that was paused too often.
+
+        Raises:
+            UnansweredError: it was not.
+        """
+        note, file = " ".join(told.note.split()), folder / _PAUSES
+        before = Pauses() if told.tokens else _pauses(file)
+        pauses = before.more(why, self.clock.now_iso()[:10])
+        if pauses.too_many:
+            often = f"{MOST_RUNS} times" if why == "errors" else f"on {MOST_DAYS} days"
+            return Performed("failed", f"paused {often} without an answer: {note}", told.tokens)
+        try:
+            write_atomically(file, pauses.model_dump_json().encode(), mode=0o600)
+        except AgencyError as error:
+            _log.warning("a pause is not counted: %s", error.message)
+        raise UnansweredError(why, note)
 
     async def _started(self, assignment: Assignment, folder: Path, logs: Path) -> Child:
         try:
@@ -211,6 +273,14 @@ def _told(folder: Path) -> tuple[_Result, str]:
     except AgencyError as error:
         return _Result(), f"its result cannot be read: {error.message}"
     return _Result(), ""
+
+
+def _pauses(file: Path) -> Pauses:
+    """Read how often a task was paused; what cannot be read is none."""
+    try:
+        return Pauses.model_validate_json(read_bounded(file, what="the count of pauses"))
+    except (AgencyError, ValueError):
+        return Pauses()
 
 
 def _judge(status: int | None, assignment: Assignment, told: _Result, problem: str) -> Performed:

@@ -18,6 +18,8 @@ class Stop(StrEnum):
     MAX_WALL_TIME = "as long as a run may take"
     MAX_ERRORS = "too many failed tasks in a row"
     MAX_TOKENS = "the budget of a run is used up"
+    BUDGET = "the model's budget is spent"
+    UNANSWERED = "the model does not answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

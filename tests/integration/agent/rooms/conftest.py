@@ -138,6 +138,11 @@ class Chat:
         answer.raise_for_status()
         return answer.json()
 
+    def invited(self) -> str:
+        """Make another room with alice, to which the agent is invited."""
+        body = {"preset": "private_chat", "invite": [ME]}
+        return str(self.call("POST", "createRoom", self.alice, body)["room_id"])
+
     def ask(self, text: str, token: str = "", **content: Any) -> str:
         """Say something to the agent, by a mention."""
         mentions = {"m.mentions": {"user_ids": [ME]}}

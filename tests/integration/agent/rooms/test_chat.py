@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from scripted_model import Turn
@@ -166,6 +167,24 @@ def test_what_is_said_while_the_homeserver_is_away_is_answered_later(chat: Any) 
     assert not chat.replies(asked)
     chat.front.away = False
     chat.answered(asked, "here I am")
+
+
+def test_a_room_that_cannot_be_joined_now_makes_it_deaf_in_no_other(chat: Any) -> None:
+    """The homeserver of that room is away; the invitation outlives a kill, and is taken up."""
+    other = chat.invited()
+    chat.write_policy(trust={**chat.policy["trust"], "rooms": [chat.room, other]})
+    chat.front.broken = lambda _, path: f"/join/{quote(other)}" in path
+    chat.model.script(Turn("here I am"), Turn("and here"))
+    chat.start()
+    wait_for(lambda: "cannot join a room now" in chat.log, "log of it")
+    chat.answered(chat.ask("are you there?"), "here I am")
+    chat.kill()
+    chat.front.broken = lambda *_: False
+    chat.start()
+    members = f"rooms/{quote(other)}/joined_members"
+    wait_for(lambda: ME in chat.call("GET", members, chat.alice)["joined"], "member")
+    chat.room = other
+    chat.answered(chat.ask("and here?"), "and here")
 
 
 @pytest.mark.thorough

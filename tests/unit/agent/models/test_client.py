@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from scripted_model import Turn, huge_arguments, scripted, wrong_tool
@@ -245,3 +246,15 @@ async def test_a_redirect_takes_no_token_elsewhere(stream):
             with pytest.raises(faults.ModelRefusedError, match="redirect"):
                 await Asking("openai")(model.url, stream=stream)
         assert not other.asked
+
+
+@BOTH
+async def test_half_a_character_in_a_result_goes_to_no_server(wire):
+    """Servers refuse it as no JSON; what stands around it, and whole characters, go as they are."""
+    result = ToolResult("call-1", "a \ud83d b \ud83d\ude00 C:\\ud83d", failed=False)
+    messages = (UserMessage("hello"), AssistantMessage("", (CALL,)), result)
+    async with scripted(Turn("done")) as model:
+        await Asking(wire)(model.url, stream=True, request=replace(REQUEST, messages=messages))
+        sent = model.asked[0].body["messages"][-1]["content"]
+    text = sent if wire == "openai" else sent[0]["content"]
+    assert text == "a \ufffd b 😀 C:\\ud83d"

@@ -166,6 +166,79 @@ def test_arguments_that_are_no_object(wire, arguments):
         assembly.answer()
 
 
+HALF, OTHER = "\ud83d", "\ude00"  # of one character, as JSON may say them apart
+
+
+def said_in_pieces(wire, texts, arguments):
+    """Read a stream whose text and one call's arguments come in these pieces."""
+    assembly = CODECS[wire].assembly()
+    for each in (_chat_pieces if wire == "openai" else _messages_pieces)(texts, arguments):
+        assembly.take(SseEvent(json.dumps(each)))
+    return assembly.answer()
+
+
+def _chat_pieces(texts, arguments):
+    for each in texts:
+        yield {"choices": [{"delta": {"content": each}}]}
+    for each in arguments:
+        call = {"index": 0, "id": "c", "function": {"name": "look", "arguments": each}}
+        yield {"choices": [{"delta": {"tool_calls": [call]}}]}
+    yield {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+
+
+def _messages_pieces(texts, arguments):
+    call = {"type": "tool_use", "id": "c", "name": "look"}
+    yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+    yield {"type": "content_block_start", "index": 1, "content_block": call}
+    for each in texts:
+        delta = {"type": "text_delta", "text": each}
+        yield {"type": "content_block_delta", "index": 0, "delta": delta}
+    for each in arguments:
+        delta = {"type": "input_json_delta", "partial_json": each}
+        yield {"type": "content_block_delta", "index": 1, "delta": delta}
+    yield {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
+    yield {"type": "message_stop"}
+
+
+@BOTH
+def test_a_character_that_a_stream_cuts_in_two_is_one_again(wire):
+    answer = said_in_pieces(wire, ["done ", HALF, OTHER], ['{"at": "', HALF, OTHER + '"}'])
+    assert (answer.text, answer.calls[0].parsed()) == ("done 😀", {"at": "😀"})
+
+
+@BOTH
+@pytest.mark.parametrize("half", [HALF, OTHER, "\\ud83d", "\\uDE00"])
+def test_half_a_character_is_replaced(wire, half):
+    """Also where the arguments' own escapes say it; a backslash before a `u` stays one."""
+    text = half if len(half) == 1 else "\ufffd"
+    given = '{"at": "' + half + 'x", "path": "C:\\\\ud83d", "at": "\\ud83d\\ude00"}'
+    answer = said_in_pieces(wire, ["done ", text, "."], [given])
+    assert answer.text == "done \ufffd."
+    assert answer.calls[0].arguments.encode()
+    found = json.loads(answer.calls[0].arguments, object_pairs_hook=list)
+    assert found == [("at", "\ufffdx"), ("path", "C:\\ud83d"), ("at", "😀")]
+
+
+@BOTH
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("depth", [90, 101, 900])
+def test_arguments_that_could_be_read_and_not_be_written_again(wire, streamed, depth):
+    """The control: what is less deep is a call like others."""
+    arguments = '{"a":' * depth + "1" + "}" * depth
+
+    def found():
+        if streamed:
+            return said_in_pieces(wire, [], [arguments])
+        turn = Turn(calls=(ToolCall("c", "look", arguments),))
+        return CODECS[wire].decode(json.dumps(WHOLE[wire](turn, "m")).encode())
+
+    if depth < 100:
+        assert found().calls[0].parsed() == json.loads(arguments)
+    else:
+        with pytest.raises(faults.OversizedAnswerError, match="nested deeper than 100"):
+            found()
+
+
 def test_explicit_zero_usage_is_not_missing_usage():
     turn = Turn("x", usage=Usage(0, 0))
     for wire, codec in CODECS.items():

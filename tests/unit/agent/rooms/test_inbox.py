@@ -57,6 +57,17 @@ def test_an_envelope_is_taken_once_whatever_event_carries_it(tmp_path):
         assert not still_trusted(policy(trust={"peers": {}}), work)
 
 
+@pytest.mark.parametrize(("said", "kept"), [("\ud83d\ude00", "😀"), ("\ud83d.", "\ufffd.")])
+def test_half_a_character_is_no_end_of_an_answer(tmp_path, said, kept):
+    with Inbox(tmp_path / "state") as inbox:
+        assert inbox.take(message(), f"what is {said}", NOW)
+        inbox.begin("$e")
+        inbox.settle("$e", f"done {said}")
+    with Inbox(tmp_path / "state") as inbox:
+        work = inbox.get("$e")
+        assert (work.text, work.answer) == (f"what is {kept}", f"done {kept}")
+
+
 def test_events_and_token_are_put_down_together(tmp_path):
     with Inbox(tmp_path / "state") as inbox:
         with pytest.raises(ZeroDivisionError):

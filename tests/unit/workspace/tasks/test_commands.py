@@ -110,6 +110,16 @@ def test_stopped_by_a_signal_it_ends_the_task_and_says_that_its_outcome_is_unkno
     assert states(agent.place) == {"a": "unknown"}
 
 
+@pytest.mark.parametrize(("why", "status"), [("budget", 0), ("errors", 1)])
+def test_a_run_that_no_model_answers_says_so(tmp_path, why, status):
+    agent = Agent(tmp_path, "a", "b")
+    agent.does(f"""echo '{{"note": "why", "paused": "{why}"}}' > $AGENCY_TASK_RESULT; exit 1""")
+    report = agent.run("task-loop", status=status)
+    assert (report["done"], report["paused"]) == ([], {"a": "why"})
+    assert ("budget" in report["stopped"]) is (why == "budget")
+    assert states(agent.place) == {"a": "pending", "b": "pending"}
+
+
 def test_two_loops_at_once(tmp_path):
     agent = Agent(tmp_path, *"abcd")
     agent.does("sleep 0.2")

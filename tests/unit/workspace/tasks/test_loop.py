@@ -8,7 +8,12 @@ from task_places import Counting, Moment, loop_in, place_in, states
 
 from agency.errors import PrerequisiteError
 from agency.workspace.sheets import SheetError
-from agency.workspace.tasks.performer import NotBegunError, PausedError, Performed
+from agency.workspace.tasks.performer import (
+    NotBegunError,
+    PausedError,
+    Performed,
+    UnansweredError,
+)
 from agency.workspace.tasks.place import BusyError
 from agency.workspace.tasks.resolving import settle
 from agency.workspace.tasks.scheduler import Stop
@@ -285,3 +290,29 @@ async def test_a_task_whose_agent_is_away_is_paused_and_goes_on_with_its_own_run
     first, again, other = performer.assignments
     assert first.run == again.run != other.run
     assert states(place) == {"a": "completed", "b": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("why", "stop", "ok"),
+    [("budget", Stop.BUDGET, True), ("errors", Stop.UNANSWERED, False)],
+)
+async def test_a_task_that_no_model_answers_ends_the_run_and_fails_no_task(tmp_path, why, stop, ok):
+    place = place_in(tmp_path, *"abc")
+    silent = True
+
+    def act(assignment):
+        if silent and assignment.task.name == "b":
+            raise UnansweredError(why, "HTTP 503")
+        return Performed("completed", "done")
+
+    performer = Counting(act)
+    for _ in range(3):
+        report = await loop_in(place, performer).run()
+        assert (report.stop, report.ok, report.paused) == (stop, ok, {"b": "HTTP 503"})
+        assert states(place) == {"a": "completed", "b": "pending", "c": "pending"}
+    assert performer.performed == ["a", "b", "b", "b"]
+    silent = False
+    report = await loop_in(place, performer).run()
+    assert (report.stop, report.ok, report.paused) == (Stop.NOTHING_LEFT, True, {})
+    assert set(states(place).values()) == {"completed"}
+    assert len({each.run for each in performer.assignments}) == 3

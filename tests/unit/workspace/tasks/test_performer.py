@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from task_places import place_in
+from task_places import Moment, place_in
 
 from agency.children import processes_with_marker
 from agency.workspace.tasks import performer as module
@@ -18,6 +18,7 @@ from agency.workspace.tasks.performer import (
     NotBegunError,
     PausedError,
     Performed,
+    UnansweredError,
 )
 
 RUN = "task-0123456789abcdef"
@@ -184,3 +185,71 @@ async def test_what_is_away_for_too_long_is_paused_and_its_run_is_kept(tmp_path)
     assert (tmp_path / "state" / "runs" / RUN / "journal-0").exists()
     assert await command.perform(assignment) == Performed("completed", "here", 7)
     assert "journal-0" in log(tmp_path).split()[-6:]
+
+
+class Unanswered:
+    """A task whose command says each time what `result` is, with exit status 1."""
+
+    def __init__(self, directory: Path) -> None:
+        self.moment, self.directory, self.times = Moment(), directory, 0
+        self.run = directory / "state" / "runs" / RUN
+        script = f'echo >> "{directory}/count"; cp "{directory}/said" "$AGENCY_TASK_RESULT"; exit 1'
+        self.command = CommandPerformer(
+            ["sh", "-c", script], directory / "state", directory, clock=self.moment.clock()
+        )
+        self.assignment = Assignment(
+            task=Task(name="mend", description="x"),
+            run=RUN,
+            workspace=place_in(directory).workspace,
+            timeout_s=60,
+        )
+
+    async def paused(self, **result: object) -> bool:
+        """Tell whether the task is paused; else it has failed."""
+        self.times += 1
+        (self.directory / "said").write_text(json.dumps({"note": "why", **result}))
+        try:
+            found = await self.command.perform(self.assignment)
+        except UnansweredError as error:
+            return (error.why, error.message) == (result["paused"], "why")
+        finally:
+            assert len((self.directory / "count").read_text()) == self.times, "it is begun once"
+        assert found.outcome == "failed"
+        assert found.note.endswith("without an answer: why")
+        return False
+
+
+async def test_what_no_model_answers_is_paused_so_often_in_a_row_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_RUNS", 3)
+    task = Unanswered(tmp_path)
+    assert [await task.paused(paused="errors") for _ in range(3)] == [True] * 3
+    assert (task.run / "task.json").exists()
+    assert await task.paused(paused="errors", tokens=1), "it was answered meanwhile"
+    assert [await task.paused(paused="errors") for _ in range(3)] == [True, True, False]
+    assert not task.run.exists()
+    assert await task.paused(paused="errors"), "a person let it run again"
+
+
+async def test_without_budget_days_count_and_not_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_RUNS", 3)
+    monkeypatch.setattr(module, "MOST_DAYS", 2)
+    task = Unanswered(tmp_path)
+    for _ in range(2):
+        assert [await task.paused(paused="budget") for _ in range(4)] == [True] * 4
+        task.moment.wall += 86_400
+    assert not await task.paused(paused="budget")
+
+
+async def test_a_count_of_pauses_that_is_damaged_or_cannot_be_kept_pauses_all_the_same(tmp_path):
+    task = Unanswered(tmp_path)
+    assert await task.paused(paused="errors")
+    (task.run / "pauses.json").write_text("{")
+    assert await task.paused(paused="errors")
+    (task.run / "pauses.json").unlink()
+    (task.run / "pauses.json").mkdir()
+    assert await task.paused(paused="errors")
+
+
+async def test_what_is_done_was_not_paused(tmp_path):
+    script = """echo '{"note": "done", "paused": "budget"}' > "$AGENCY_TASK_RESULT" """
+    assert await performed(tmp_path, script) == Performed("completed", "done")
