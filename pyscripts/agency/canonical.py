@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 
 def canonical_json(value: object) -> bytes:
@@ -27,6 +28,21 @@ def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("a key comes twice")
     return found
+
+
+def depth_of(value: object, most: int) -> int:
+    """Return the depth of JSON data, or `most` + 1 if it is deeper; without recursion."""
+    level, here = 0, [value]
+    while here and level <= most:
+        level += 1
+        below: list[object] = []
+        for each in here:
+            if isinstance(each, Mapping):
+                below.extend(each.values())
+            elif isinstance(each, list | tuple):
+                below.extend(each)
+        here = below
+    return level
 
 
 def sha256_hex(data: bytes) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency.agent.gateway.calls.results import MAX_MEDIA, MAX_TEXT, Block, Raw, finish
-from agency.agent.gateway.calls.schemas import BadSchemaError, Checker, depth_of
+from agency.agent.gateway.calls.schemas import MAX_DEPTH, BadSchemaError, Checker
 from agency.agent.gateway.calls.tools import (
     MAX_DESCRIPTION,
     ToolOffer,
@@ -15,6 +15,7 @@ from agency.agent.gateway.calls.tools import (
     readable,
     usable,
 )
+from agency.canonical import depth_of
 from agency.secrets import Redactor, SecretValue
 
 ANY = {"type": "object"}
@@ -167,7 +168,7 @@ def test_a_fault_says_the_place_and_not_the_value() -> None:
 
 @pytest.mark.parametrize(("value", "depth"), [(1, 1), ({}, 1), ({"a": 1}, 2), ([[1]], 3)])
 def test_depth(value: object, depth: int) -> None:
-    assert depth_of(value) == depth
+    assert depth_of(value, MAX_DEPTH) == depth
 
 
 def done(*blocks: Block, failed: bool = False, structured: object = None, secrets: str = SECRET):

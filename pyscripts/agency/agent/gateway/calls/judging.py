@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agency.agent.gateway.calls.schemas import MAX_DEPTH, depth_of
+from agency.agent.gateway.calls.schemas import MAX_DEPTH
 from agency.agent.gateway.calls.tools import Tool
-from agency.canonical import canonical_json, sha256_hex
+from agency.canonical import canonical_json, depth_of, sha256_hex
 from agency.gosuto import MAX_ARGUMENTS, TOOL, Answer, Document, decide, may_be_called
 from agency.protocols import MAX_SHOWN
 
@@ -75,7 +75,7 @@ def judge(policy: Policy | None, offered: Offered, name: str, args: Mapping[str,
 
 def arguments_fault(args: Mapping[str, Any]) -> str:
     """Say why arguments are none that a call can have; empty if they are."""
-    if depth_of(args) > MAX_DEPTH:
+    if depth_of(args, MAX_DEPTH) > MAX_DEPTH:
         return f"the arguments are deeper than {MAX_DEPTH}"
     try:
         size = len(canonical_json(dict(args)))

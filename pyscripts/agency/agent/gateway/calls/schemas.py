@@ -21,7 +21,7 @@ from jsonschema import (
 from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
 
-from agency.canonical import canonical_json
+from agency.canonical import canonical_json, depth_of
 
 MAX_SCHEMA = 64 * 1024  # bytes
 MAX_DEPTH = 32
@@ -38,21 +38,6 @@ class BadSchemaError(ValueError):
 
 class _EndlessError(Exception):
     """More references than one validation may follow."""
-
-
-def depth_of(value: object, most: int = MAX_DEPTH) -> int:
-    """Return the depth of JSON data, or `most` + 1 if it is deeper; without recursion."""
-    level, here = 0, [value]
-    while here and level <= most:
-        level += 1
-        below: list[object] = []
-        for each in here:
-            if isinstance(each, Mapping):
-                below.extend(each.values())
-            elif isinstance(each, list | tuple):
-                below.extend(each)
-        here = below
-    return level
 
 
 class Checker:
@@ -91,7 +76,7 @@ class Checker:
 
 def _read(schema: Mapping[str, Any]) -> Any:
     """Check a schema by its size and by its own schema; return the library's class for it."""
-    if depth_of(schema) > MAX_DEPTH:
+    if depth_of(schema, MAX_DEPTH) > MAX_DEPTH:
         raise BadSchemaError(f"its schema is deeper than {MAX_DEPTH}")
     try:
         size = len(canonical_json(schema))

@@ -39,7 +39,7 @@ from agency.control.operations.running.settlement import (
     Settlement,
     WithdrawnError,
 )
-from agency.control.operations.running.targets import Targets
+from agency.control.operations.running.targets import Targets, seen_of
 from agency.control.policy import SYSTEM, Policy
 from agency.control.store.agents import Change, InventoryChange
 from agency.control.store.audit import Outcome
@@ -255,10 +255,7 @@ class Changes:
         if command is not None:
             waits = self.next_of(operation.target)
             tried = "" if waits is not None else await self._remedy(operation)
-            try:
-                seen = await self.targets.observe(command, operation.trace)
-            except AgencyError as error:
-                seen = error.message
+            seen = await seen_of(self.targets, command, operation.trace)
             text = interrupted_text(
                 operation.target,
                 asked=await self.targets.asked(command),
