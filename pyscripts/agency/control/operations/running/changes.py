@@ -36,6 +36,7 @@ from agency.control.operations.running.settlement import (
     Begun,
     Demand,
     NotWantedError,
+    SafeModeError,
     Settlement,
     WithdrawnError,
 )
@@ -135,11 +136,11 @@ class Changes:
         if command is None:
             await self.settle(admission.refuse_unknown(operation), operation)
             return None
-        refused = admission.recheck(operation, command, self.policy())
-        if refused is not None:
-            await self.settle(refused, operation)
+        if await self._is_refused(operation, command):
             return None
         if not await self._answerable(operation) or self.recorder.is_stopping():
+            return None
+        if await self._is_refused(operation, command):  # it may have waited for the homeserver
             return None
         wish = await self._wish(command)
         begun = await self._begin(operation, wish)
@@ -158,6 +159,13 @@ class Changes:
         done = running if told else replace(running, replies=progress.count)
         await self._record(done, result, flush=True, wish=restored)
         return result
+
+    async def _is_refused(self, operation: Operation, command: Command) -> bool:
+        """Return whether the present policy does not admit an operation, and end it then."""
+        refused = admission.recheck(operation, command, self.policy())
+        if refused is not None:
+            await self.settle(refused, operation)
+        return refused is not None
 
     async def _wish(self, command: Command) -> Wish | None:
         """Return the wish that a command makes; None if its target cannot be observed."""
@@ -225,6 +233,11 @@ class Changes:
                     operation, "grant-void", sentence(error, keep=operation.target)
                 )
                 await self.settle(refused, operation)
+                return None
+            except SafeModeError as error:
+                await self.settle(
+                    admission.refuse(operation, "safe-mode", error.message), operation
+                )
                 return None
             except WithdrawnError:
                 return None
