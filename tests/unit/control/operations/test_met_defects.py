@@ -13,12 +13,14 @@ from herd import Farm
 from vaulting import Safe, master_key, wanted
 
 from agency.control.commands import parse
-from agency.control.execution.result import RefusalError
+from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.gosuto.planning import GosutoPlans
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, Origin, OriginKind, State
 from agency.control.service.targets import AgentTargets
+from agency.control.store import agents
 from agency.control.store import operations as stored
+from agency.control.store.agents import Creation
 from agency.control.vault.desk import SecretDesk
 from agency.control.vault.forms import Forms
 from agency.control.vault.values import Waiting
@@ -96,6 +98,24 @@ async def test_a_proposal_that_meets_one_has_an_end_an_answer_and_a_row(
     assert made.state is State.FAILED
     assert "internal error" in str(await desk.database.read(lambda c: stored.answer(c, made.id)))
     assert await desk.outcomes() == [(ALICE, "secrets delete", "failed")]
+
+
+async def test_a_result_that_the_store_excludes_has_failed_and_is_not_tried_for_ever(
+    desk: Desk,
+) -> None:
+    async def create(invocation: Invocation) -> Result:
+        name = invocation.command.target or ""
+        made = Creation(name, "x", "x", f"@{name}:x.org", 20001, invocation.sender)
+        return Result(f"made {name}", changes=(made,))
+
+    desk.handlers["agents create"] = create
+    for name in ("one", "two"):
+        await desk.say(f"!agency agents create {name} --template=x")
+    assert [each.name for each in await desk.database.read(agents.created)] == ["one"]
+    first, second = [each["body"] for each in await desk.said()]
+    assert first == "made one"
+    assert "failed with an internal error" in second
+    assert [row[2] for row in await desk.outcomes()] == ["accepted", "done", "accepted", "failed"]
 
 
 async def test_a_secret_of_a_lost_key_can_be_asked_to_be_deleted(

@@ -74,6 +74,7 @@ class Changes:
     next_of: Callable[[str], Operation | None]
     obstacle: Callable[[str], Awaitable[str | None]]
     attended: set[str] = field(default_factory=set)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, operation: Operation) -> None:
         """Run, answer or expire an operation, by its state; its turn in the queue has come."""
@@ -146,7 +147,16 @@ class Changes:
         begun = await self._begin(operation, wish)
         if begun is None:
             return None
-        running = begun.operation
+        if not command.spec.alone:
+            return await self._carry_out(command, begun, wish, told)
+        async with self._alone:  # until its result is in the store, and in the inventory
+            return await self._carry_out(command, begun, wish, told)
+
+    async def _carry_out(
+        self, command: Command, begun: Begun, wish: Wish | None, told: Operation | None
+    ) -> Result:
+        """Run a change that has begun, and record its result."""
+        operation = running = begun.operation
         follows = told or running
         async with self.recorder.cards.showing(follows) as shown:
             progress = Progress(self.recorder, follows, shown)
