@@ -131,7 +131,8 @@ test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds a
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
 	@$(PYTHON) tools/setup.py recipes
-	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 AGENCY_REQUIRE_DOCKER=1 \
+	@$(PYTHON) tools/gitea.py
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 AGENCY_REQUIRE_DOCKER=1 AGENCY_REQUIRE_FORGE=1 \
 	  pytest $(WORKERS) -m guest tests/integration/guest
 
 lint: setup-dev ## Format check, lint, types, layers; names commits of another form

@@ -21,9 +21,13 @@ import shlex
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 HERE = Path(__file__).parent
+KEPT = PurePosixPath("/kept")  # of a volume in a container beside its app
 HOME = Path(os.environ.get("ABRA_DIR") or Path.home() / ".abra")
 TAG = re.compile(r"(\d+)\.(\d+)\.(\d+)\+")
 
@@ -158,8 +162,16 @@ def remove_secrets(app: App) -> None:
             docker("secret", "rm", name)
 
 
-def volumes(app: App) -> list[Path]:
-    """Places of the backup: every volume, or the paths of it that a label names."""
+@dataclass(frozen=True)
+class Kept:
+    """What a backup has of an app: a volume, or a path below it that a label names."""
+
+    volume: str
+    path: str
+    place: Path
+
+
+def volumes(app: App) -> list[Kept]:
     labels = app.labels()
     if labels.get("backupbot.backup") != "true":
         raise FatalError("no backup config found")
@@ -170,11 +182,11 @@ def volumes(app: App) -> list[Path]:
             continue
         place = Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", name).strip())
         paths = [one for one in labels.get(f"{label}.path", "").split(",") if one]
-        found += [place / one for one in paths] or [place]
+        found += [Kept(name, one, place / one) for one in paths] or [Kept(name, "", place)]
     return found
 
 
-def restic(app: App, *words: str) -> None:
+def restic(*words: str, stdin: bytes | None = None) -> bytes:
     repository = HOME / "stand-in-restic"
     environment = {
         **os.environ,
@@ -183,7 +195,49 @@ def restic(app: App, *words: str) -> None:
     }
     if not repository.exists():
         subprocess.run(["restic", "init", "-q"], env=environment, check=True)
-    subprocess.run(["restic", "-q", *words], env=environment, check=True)
+    done = subprocess.run(
+        ["restic", "-q", *words],
+        env=environment,
+        check=True,
+        input=stdin,
+        stdout=subprocess.PIPE,
+    )
+    return done.stdout
+
+
+@contextmanager
+def beside(app: App, kept: Kept) -> Iterator[str]:
+    """Hold a container that has the volume at KEPT, and is never started.
+
+    Who may use Docker need not be root, to whom alone the files of volumes are readable.
+    """
+    service = docker("stack", "services", "--format", "{{.Name}}", app.stack).split()[0]
+    spec = json.loads(docker("service", "inspect", service))[0]["Spec"]
+    made_of = spec["TaskTemplate"]["ContainerSpec"]["Image"]
+    made = docker("create", f"--volume={kept.volume}:{KEPT}", made_of, "/none").strip()
+    try:
+        yield made
+    finally:
+        docker("rm", "--force", made)
+
+
+def back_up_by_container(app: App, kept: Kept) -> None:
+    with beside(app, kept) as container:
+        words = ["docker", "cp", f"{container}:{KEPT / kept.path}", "-"]
+        packed = subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout
+    restic("backup", "--stdin", f"--stdin-filename={file_of(kept)}", stdin=packed)
+
+
+def restore_by_container(app: App, kept: Kept) -> None:
+    packed = restic("dump", "--path", f"/{file_of(kept)}", "latest", f"/{file_of(kept)}")
+    with beside(app, kept) as container:
+        # The archive's own top is the name of what was copied.
+        words = ["docker", "cp", "-", f"{container}:{(KEPT / kept.path).parent}"]
+        subprocess.run(words, check=True, input=packed)
+
+
+def file_of(kept: Kept) -> str:
+    return f"{kept.volume}{kept.path and '-'}{kept.path.replace('/', '-')}.tar"
 
 
 def hook(app: App, label: str) -> None:
@@ -201,15 +255,23 @@ def hook(app: App, label: str) -> None:
 def back_up(app: App) -> None:
     terminal()
     hook(app, "backupbot.backup.pre-hook")
-    restic(app, "backup", *map(str, volumes(app)))
+    found = volumes(app)
+    if os.geteuid() == 0:
+        restic("backup", *(str(one.place) for one in found))
+    else:
+        for one in found:
+            back_up_by_container(app, one)
     hook(app, "backupbot.backup.post-hook")
 
 
 def restore(app: App) -> None:
     terminal()
     hook(app, "backupbot.restore.pre-hook")
-    for place in volumes(app):
-        restic(app, "restore", "latest", "--target", "/", "--include", str(place))
+    for one in volumes(app):
+        if os.geteuid() == 0:
+            restic("restore", "latest", "--target", "/", "--include", str(one.place))
+        else:
+            restore_by_container(app, one)
     hook(app, "backupbot.restore.post-hook")
 
 

@@ -26,6 +26,7 @@ LONG = (
     "spinup/test_defects.py",
     "spinup/test_profile.py",
     "spinup/test_recipes_profile.py",
+    "test_recipe_run.py",
     "ssh/test_target.py",
     "spinup/test_interruptions.py",
     *SHARING,

@@ -81,11 +81,13 @@ class JsonLines(logging.Formatter):
 def log_to_stderr(level: LogLevel = "info", redact: Callable[[str], str] = _unchanged) -> None:
     """Send records to standard error as JSON lines: ours from `level` on, others' from info on.
 
-    The libraries' own debug lines are never sent: they name statements with their values.
+    The libraries' own debug lines are never sent: they name statements with their values. Alembic
+    tells each start of a program what is loaded and that nothing is to be done; that is left out.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(redact))
     logging.basicConfig(handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     set_log_level(level)
 
 

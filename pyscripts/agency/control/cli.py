@@ -70,8 +70,7 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
 
     os.umask(0o077)  # only its own user may read the files that it writes
     log_to_stderr()
-    for chatty in ("alembic", "mau"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mau").setLevel(logging.WARNING)
     config = load_config(config_file)
     alerts = read_credential(ALERTMANAGER_TOKEN) if config.alerts else None
     vault = read_credential(VAULT_MASTER_KEY) if has_credential(VAULT_MASTER_KEY) else None

@@ -69,14 +69,31 @@ def browsing(app: AppClient, below: Path) -> Iterator[Browser]:
             yield browser
 
 
+def why(told: str) -> str:
+    """Return the line that says why a browser ended: its own first one, else Playwright's."""
+    said = [line.partition("[err]")[2].strip() for line in told.splitlines() if "[err]" in line]
+    return next(iter([*filter(None, said), *told.strip().splitlines()]), "it says nothing")[
+        :_MAX_LINE
+    ]
+
+
 @contextmanager
 def _launched(playwright: Playwright, program: str, app: AppClient, home: str) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(
-        executable_path=program,
-        chromium_sandbox=os.geteuid() != 0,  # it has none for root
-        args=[*_FLAGS, f"--host-resolver-rules={rules(app)}"],
-        env={**os.environ, "HOME": home, "TMPDIR": home},
-    )
+    from playwright.sync_api import Error
+
+    try:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            chromium_sandbox=os.geteuid() != 0,  # it has none for root
+            args=[*_FLAGS, f"--host-resolver-rules={rules(app)}"],
+            env={**os.environ, "HOME": home, "TMPDIR": home},
+        )
+    except Error as error:  # no page of the app has been asked for yet
+        raise PrerequisiteError(
+            f"Chromium does not start: {why(str(error))}",
+            where=program,
+            hint="the log of the stage has all that it said",
+        ) from error
     try:
         yield browser
     finally:

@@ -92,6 +92,13 @@ def test_libraries_never_log_their_debug_lines(lines: Any) -> None:
     assert [each["message"] for each in read()] == ["shown"]
 
 
+def test_alembic_does_not_tell_each_start_what_it_loads(lines: Any) -> None:
+    read = lines("info")
+    logging.getLogger("alembic.runtime.plugins").info("setup plugin")
+    logging.getLogger("alembic.runtime.migration").warning("shown")
+    assert [each["message"] for each in read()] == ["shown"]
+
+
 def leak() -> None:
     raise ValueError(CANARY)
 

@@ -16,7 +16,7 @@ from agency.recipes.client import Route
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.outcome import Outcome
 from agency.recipes.stages.screenshots import Album
-from agency.recipes.stages.suites import SuiteError, SuiteRunner
+from agency.recipes.stages.suites import SuiteError, SuitePrerequisiteError, SuiteRunner
 from agency.secrets import SecretValue
 
 OURS = authority("ours")
@@ -129,6 +129,19 @@ def test_a_certificate_of_another_authority_is_red_before_a_page_opens(tmp_path)
     refused = pytest.raises(SuiteError, match="its certificate is refused")
     with served(tmp_path, authority("other")) as route, refused:
         run(tmp_path, route, text)
+
+
+def test_a_chromium_that_does_not_start_is_no_fault_of_the_recipe(tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    broken = programs / BROWSERS[0]
+    broken.write_text("#!/bin/sh\necho 'no sandbox for you' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(SuitePrerequisiteError) as caught, served(tmp_path) as route:
+        run(tmp_path, route, "def test_a(page):\n    pass\n")
+    assert "Chromium does not start: no sandbox for you" in caught.value.message
+    assert [one.outcome for one in caught.value.tests] == [Outcome.ERROR]
 
 
 SWITCHED = """

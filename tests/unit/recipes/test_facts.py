@@ -103,4 +103,10 @@ def test_both_forms_of_dockers_answer_are_read_and_an_ended_container_counts_not
     }
     assert read_stats("1", "app", first) == Look("1", "app", 70, 0.0)
     assert read_stats("1", "app", second) == Look("1", "app", 80, 1.5)
-    assert read_stats("1", "app", {}) == Look("1", "app", 0, 0.0)
+    assert read_stats("1", "app", {}) is None
+
+
+def test_where_docker_has_no_numbers_none_are_told():
+    """As it answers within a container whose control groups it cannot read: zeros of processors."""
+    unread = {"memory_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}}
+    assert read_stats("1", "app", unread) is None

@@ -139,8 +139,8 @@ def test_nothing_else_is_given():
 """
 
 
-def run(tmp_path, text, *, timeout_s=60.0, route=None, limits=DEFAULT_LIMITS):
-    tests, private = tmp_path / "tests", tmp_path / "private"
+def run(tmp_path, text, *, timeout_s=60.0, route=None, limits=DEFAULT_LIMITS, tests=None):
+    tests, private = tests or tmp_path / "tests", tmp_path / "private"
     tests.mkdir()
     private.mkdir()
     (tmp_path / "artifacts").mkdir()
@@ -172,6 +172,14 @@ def test_tests_reach_the_app_and_its_secrets_and_nothing_else(tmp_path, monkeypa
     with served((200, b"hello")) as (route, _):
         found = run(tmp_path, GOOD, route=route)
     assert [one.outcome for one in found] == [Outcome.PASS] * 2
+
+
+def test_tests_have_their_files_name_where_the_state_lies_behind_a_link(tmp_path):
+    """As systemd lays it, for a unit with a dynamic user: /var/lib/private."""
+    (tmp_path / "of-the-unit").mkdir()
+    (tmp_path / "state").symlink_to("of-the-unit")
+    (found,) = run(tmp_path, "def test_a():\n    pass\n", tests=tmp_path / "state" / "tests")
+    assert found.name == "test_it.py::test_a"
 
 
 FORGED = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import click
@@ -52,7 +51,6 @@ def bridge(
     from agency.recipes.configuration import read_config
 
     log_to_stderr()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = read_config(config_file)
     handed = inherited(() if listen_fd is None else (listen_fd,))
     asyncio.run(serve_bridge(config, read_credentials(), float(poll_seconds), Clock(), handed))

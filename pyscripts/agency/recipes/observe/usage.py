@@ -112,13 +112,20 @@ class Meter:
                         )
                 except DockerError:  # it ended between the list and this
                     continue
-                found.append(read_stats(row["Id"], service_of(row, self._stack), told))
+                look = read_stats(row["Id"], service_of(row, self._stack), told)
+                if look is not None:
+                    found.append(look)
         return found
 
 
-def read_stats(container: str, service: str, told: Mapping[str, Any]) -> Look:
-    """Read Docker's answer; without the page cache that the kernel can drop, as `docker stats`."""
+def read_stats(container: str, service: str, told: Mapping[str, Any]) -> Look | None:
+    """Read Docker's answer; without the page cache that the kernel can drop, as `docker stats`.
+
+    None where it has no numbers: the container has ended, or its control groups are not to be read.
+    """
     memory = told.get("memory_stats") or {}
+    if "usage" not in memory:
+        return None
     details = memory.get("stats") or {}
     cache = details.get("total_inactive_file", details.get("inactive_file", 0))
     used = max(0, int(memory.get("usage", 0)) - int(cache))

@@ -150,6 +150,8 @@ class SuiteRunner:
     ) -> int:
         home = self.private / "home"
         home.mkdir(mode=0o700, exist_ok=True)
+        # pytest names tests by their real places: those of a unit's state lie behind a link.
+        directory = directory.resolve()
         options = ("-p", "agency.recipes.harness", "-p", "no:cacheprovider", "-c", os.devnull)
         pytest = [sys.executable, "-m", "pytest", *options, f"--rootdir={directory}", "-vv"]
         # -vv: otherwise pytest shortens values, and a shortened secret is harder to recognise.
