@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,11 @@ ROOM = "!control:x.org"
 BOT = "@agency:x.org"
 ALICE = "@alice:x.org"
 BOB = "@bob:x.org"
+
+
+async def can_answer(_room_id: str) -> str | None:
+    """Say that nothing keeps the bot from answering."""
+    return None
 
 
 @dataclass
@@ -78,6 +83,7 @@ class Desk:
     plan: Planner = plan_nothing
     card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
     hand_in: HandIn = take_none
+    obstacle: Callable[[str], Awaitable[str | None]] = can_answer
     policy: Policy = field(default_factory=lambda: Policy(People(frozenset({ALICE, BOB}))))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -134,6 +140,7 @@ class Desk:
             plan=self.plan,
             card_pace_s=self.card_pace_s,
             hand_in=self.hand_in,
+            obstacle=self.obstacle,
         )
 
     def event(self, text: str, **changes: Any) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agency.canonical import depth_of
 from agency.errors import UsageError
 from agency.gosuto.document import GosutoError, as_data, validate
 from agency.gosuto.model import Document
-from agency.yaml_source import Source
+from agency.yaml_source import MAX_DEPTH, Source
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_/][A-Za-z0-9_./~-]*?)([+-]?)=(.*)\Z", re.DOTALL)
 _PLACE = "the edit"
@@ -80,18 +81,30 @@ def _apply(data: dict[str, Any], text: str) -> dict[str, Any]:
     path, operator, raw = parsed[1].split("."), parsed[2], parsed[3]
     if not all(path):
         raise UsageError(f"{parsed[1]!r} is no path of a field")
-    first, *others = [_put(data, path, operator, value) for value in _readings(raw)]
+    readings = _readings(parsed[1], raw)
+    if len(path) + max(depth_of(value, MAX_DEPTH) for value in readings) > MAX_DEPTH:
+        raise _too_deep(parsed[1])
+    first, *others = [_put(data, path, operator, value) for value in readings]
     if others and _fault_at(first, path) and not _fault_at(others[0], path):
         return others[0]
     return first
 
 
-def _readings(raw: str) -> list[Any]:
+def _readings(field: str, raw: str) -> list[Any]:
     try:
         found = json.loads(raw, parse_constant=lambda _name: raw)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise _too_deep(field) from None
+    except ValueError:
         return [raw]
     return [found] if isinstance(found, str | list | dict) else [found, raw]
+
+
+def _too_deep(field: str) -> UsageError:
+    return UsageError(
+        f"{field[:60]} would be nested deeper than {MAX_DEPTH} levels",
+        hint="no field of a Gosuto is that deep",
+    )
 
 
 def _put(data: dict[str, Any], path: list[str], operator: str, value: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .acp import Problem as Problem
 from .acp import ProblemCode as ProblemCode
 from .acp import Status as Status
 from .acp import is_trace as is_trace
+from .acp import milliseconds as milliseconds
 from .acp_openapi import openapi_document as openapi_document
 from .acp_routes import ENDPOINTS as ENDPOINTS
 from .acp_routes import V1_HEALTH_PATH as V1_HEALTH_PATH

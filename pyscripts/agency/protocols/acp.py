@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -35,11 +36,23 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _instant(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("must have an offset from UTC, such as Z")
+    return text
+
+
+def milliseconds(moment: str) -> int:
+    """Return a moment of a message in milliseconds since the epoch."""
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
 # An agent may be taken over: nothing that it says may add lines or marks to a reply.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 _LINE = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}  # as `_one_line` says
 Line = Annotated[str, Field(max_length=200, json_schema_extra=_LINE), AfterValidator(_one_line)]
-Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$")]
+# The pattern alone takes the 99th of a month, at which whoever computes with it would fail.
+Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$"), AfterValidator(_instant)]
 ProcessId = Field(ge=1, le=2**22)  # pid_max of Linux: proc(5)
 
 

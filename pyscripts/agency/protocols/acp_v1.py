@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from agency.canonical import sha256_hex
-from agency.protocols.acp import Line, Message, Moment, ProcessId, Word
+from agency.protocols.acp import Line, Message, Moment, ProcessId, Word, milliseconds
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$"
@@ -33,12 +32,6 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
-def _instant(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("must have an offset from UTC, such as Z")
-    return text
-
-
 def _named_once(leases: tuple[SecretLease, ...]) -> tuple[SecretLease, ...]:
     if len({lease.name for lease in leases}) != len(leases):
         raise ValueError("a secret is named twice")
@@ -51,7 +44,6 @@ TOOL_PATTERN = r"^[a-z][a-z0-9-]{0,30}/(?:\*|[A-Za-z0-9_.-]{1,128})$"
 ToolName = Annotated[str, StringConstraints(pattern=TOOL_PATTERN)]
 MAX_SHOWN = 8 * 1024  # characters of the arguments of a call that a person decides on
 MatrixId = Annotated[str, StringConstraints(pattern=_MATRIX_ID)]
-Instant = Annotated[Moment, AfterValidator(_instant)]
 EventKind = Literal[
     "config.applied", "secrets.held", "restart.asked", "task.state", "approvals.changed"
 ]
@@ -156,12 +148,12 @@ class SecretLease(Message):
     name: SecretName
     version: int = Field(ge=1, lt=2**31)
     token: str = Field(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~+/=-]+$", repr=False)
-    expires_at: Instant
+    expires_at: Moment
 
     @property
     def expires(self) -> float:
         """The end of the lease, in seconds since the epoch."""
-        return datetime.fromisoformat(self.expires_at).timestamp()
+        return milliseconds(self.expires_at) / 1000
 
 
 class LeaseOffer(Message):

@@ -79,8 +79,29 @@ def test_edits_of_every_kind():
         ("approvals=", "nobody is there to be asked"),
         ("apiVersion=gosuto/v2", "this version reads"),
         ("capabilities.x=null", "must be"),
+        ("x=" + "[" * 19 + "]" * 19, "not a known key"),
+        ("x." * 18 + "x=1", "not a known key"),
     ],
 )
 def test_an_edit_that_is_none_is_refused(text, said):
     with pytest.raises((UsageError, GosutoError), match=said):
         edit(filled("developer"), [text])
+
+
+@pytest.mark.parametrize("depth", [20, 250, 600, 3000])
+@pytest.mark.parametrize(
+    ("field", "begin", "end"),
+    [
+        ("x=", "[", "]"),
+        ("x=", '{"a":', "}"),
+        ("", "x.", "=1"),
+        ("persona.prompt=", "[", "]"),
+        ("trust.rooms+=", "[", "]"),
+    ],
+)
+def test_an_edit_that_is_nested_deeply_is_refused_before_it_is_made(field, begin, end, depth):
+    inner = "1" if begin != "x." else "x"
+    text = f"{field}{begin * depth}{inner}{end * (depth if inner == '1' else 1)}"
+    for edits in ([text], [text, "limits.eventsPerMinute=3"], [text, text]):
+        with pytest.raises(UsageError, match="would be nested deeper than 20 levels"):
+            edit(filled("developer"), edits)

@@ -21,6 +21,7 @@ from agency.control.acp_client import (
     AcpRefusedError,
     AcpUnreachableError,
 )
+from agency.control.acp_transport import parsed
 from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError
 from agency.matrix import Backoff
@@ -28,9 +29,12 @@ from agency.protocols import (
     MAX_BODY,
     AgentConfig,
     ApprovalDecision,
+    HeldSecret,
     LeaseOffer,
+    PendingApproval,
     SecretLease,
     ToolCall,
+    milliseconds,
 )
 from agency.secrets import SecretValue
 
@@ -348,3 +352,33 @@ async def test_events_that_are_none_are_refused(token: str, lines: bytes, messag
     async with serving(app, token) as endpoint, client() as acp:
         with pytest.raises(AcpError, match=message):
             await anext(acp.events(endpoint, TRACE))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        HeldSecret(name="github", version=1, expires_at=iso(4e9)),
+        PendingApproval(
+            id="a-1", tool="web/post", digest="a" * 64, asked_at=iso(0), expires_at=iso(4e9)
+        ),
+    ],
+    ids=lambda kind: type(kind).__name__,
+)
+@pytest.mark.parametrize(
+    "moment", ["2026-99-99T99:99Z", "2026-02-30T00:00:00Z", "2026-02-03T04:05"]
+)
+def test_a_moment_is_one_before_anybody_computes_with_it(
+    kind: HeldSecret | PendingApproval, moment: str
+) -> None:
+    said = kind.model_dump_json()
+    assert milliseconds(parsed("http://x", type(kind), said.encode()).expires_at) == 4 * 10**12
+    with pytest.raises(AcpError, match="expires_at: value_error"):
+        parsed("http://x", type(kind), said.replace(iso(4e9), moment).encode())
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"]
+)
+def test_the_first_and_the_last_moment_can_be_computed_with(moment: str) -> None:
+    said = HeldSecret(name="github", version=1, expires_at=moment)
+    assert abs(milliseconds(said.expires_at)) < 2**63

@@ -155,6 +155,8 @@ STATUS = {
         ("project", "\x1b[31mred"),
         ("project", "one\u2028two"),
         ("started_at", "now"),
+        ("started_at", "2026-99-99T99:99Z"),
+        ("started_at", "2026-01-02T03:04:05"),
         ("uptime_s", -5),
         ("uptime_s", float("nan")),
         ("uptime_s", float("inf")),

@@ -87,8 +87,12 @@ class Follower:
                 try:
                     await self._deliver(name)
                     await self._follow(name)
+                except SQLAlchemyError:
+                    raise  # of every agent
                 except AgencyError as error:
                     _log.debug("cannot tell what %s asks: %s", name, error.message)
+                except Exception:  # noqa: BLE001 - what one agent says hides no other
+                    _log.exception("what %s asks could not be followed", name)
 
         await asyncio.gather(*(one(name) for name in names))
         await self.restore()

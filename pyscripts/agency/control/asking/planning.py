@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from agency.control.ask import MOST_PROMPTS, Ask, State, ask_id
-from agency.protocols import PendingApproval
+from agency.protocols import PendingApproval, milliseconds
 
 MOST_AN_HOUR = 30  # prompts for one agent
 MOST_OPEN = 500  # asks of all agents
@@ -63,5 +62,4 @@ def gone(on_record: Collection[Ask], listed: Collection[str]) -> list[Ask]:
 
 def expires_ts(pending: PendingApproval, now_ms: int) -> int:
     """Return the end of an ask: what the agent says, and at most the longest time from now."""
-    said = int(datetime.fromisoformat(pending.expires_at).timestamp() * 1000)
-    return min(said, now_ms + LONGEST_MS)
+    return min(milliseconds(pending.expires_at), now_ms + LONGEST_MS)

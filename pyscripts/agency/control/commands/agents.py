@@ -328,6 +328,7 @@ async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Res
     changes=True,
     target="agent",
     wish=leave,
+    alone=True,
 )
 async def create_agent(
     ctx: Context, agent: str, template: str, var: str | None = None, mxid: str | None = None

@@ -67,6 +67,7 @@ class Noun:
         role: str | None = None,
         bare: tuple[str, ...] = (),
         target_kind: str = "",
+        alone: bool = False,
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
 
@@ -88,6 +89,7 @@ class Noun:
             role=role,
             bare=bare,
             target_kind=target_kind,
+            alone=alone,
         )
 
         def declare(handler: H) -> H:

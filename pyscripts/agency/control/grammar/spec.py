@@ -79,7 +79,8 @@ class CommandSpec:
     needs before it runs; `changes` is true if it changes something; `target` names the argument
     with its target, and `target_kind` says what that is, if no agent. `role` is the role that it
     asks for, if not an operator's for a change and a viewer's for a look. `bare` are first words
-    that need no mark where an operation's id follows.
+    that need no mark where an operation's id follows. Changes that choose among what is free are
+    `alone`: of all of them one runs at a time, whatever their targets.
 
     Raises:
         InternalError: the declaration is inconsistent.
@@ -97,6 +98,7 @@ class CommandSpec:
     role: str | None = None
     bare: tuple[str, ...] = ()
     target_kind: str = ""
+    alone: bool = False
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.parameters]

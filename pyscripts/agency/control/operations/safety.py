@@ -6,11 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from sqlalchemy.engine import Connection
+
 from agency.clock import Clock
 from agency.control.policy import SafeMode
 from agency.control.store import facts
 from agency.control.store.facts import Fact
 from agency.store import Database
+
+
+def on_record(connection: Connection) -> SafeMode | None:
+    """Return the mode on record; None if it is off."""
+    kept = facts.read(connection, Fact.SAFE_MODE)
+    told = json.loads(kept) if kept else None
+    return None if told is None else SafeMode(**told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +33,7 @@ class Safety:
 
     async def restore(self) -> None:
         """Put the mode on record into force."""
-        kept = await self.database.read(lambda c: facts.read(c, Fact.SAFE_MODE))
-        told = json.loads(kept) if kept else None
-        self.apply(None if told is None else SafeMode(**told))
+        self.apply(await self.database.read(on_record))
 
     async def switch_on(self, by: str) -> SafeMode:
         """Switch it on, and return the mode; one that is on stays as it is."""

@@ -55,6 +55,14 @@ class SafeMode:
     by: str
     since_ts: int
 
+    @property
+    def refusal(self) -> str:
+        """The answer to a change."""
+        return (
+            f"{self.by} switched to safe mode: nothing is changed until an admin says "
+            "!agency safe-mode off."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -80,11 +88,7 @@ class Policy:
             if refused is not None:
                 return refused
         if self.safe_mode is not None and command is not None and command.changes:
-            return Deny(
-                "safe-mode",
-                f"{self.safe_mode.by} switched to safe mode: nothing is changed until an admin "
-                "says !agency safe-mode off.",
-            )
+            return Deny("safe-mode", self.safe_mode.refusal)
         rule = None if command is None else self.rule_for(command, target)
         if rule is None:
             return Allow()

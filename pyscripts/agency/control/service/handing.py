@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from agency.clock import iso
 from agency.control.acp_client import AcpClient, AcpRefusedError
@@ -12,7 +11,7 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.runtimes.base import AgentRuntimeError, Endpoint, Runtime
 from agency.control.vault.delivery import Held
 from agency.control.vault.leases import Offer
-from agency.protocols import HeldSecret, LeaseOffer, SecretLease
+from agency.protocols import HeldSecret, LeaseOffer, SecretLease, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,4 @@ class AcpAgents:
 
 
 def _held(secrets: Iterable[HeldSecret]) -> tuple[Held, ...]:
-    return tuple(Held(each.name, each.version, _milliseconds(each.expires_at)) for each in secrets)
-
-
-def _milliseconds(moment: str) -> int:
-    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+    return tuple(Held(each.name, each.version, milliseconds(each.expires_at)) for each in secrets)

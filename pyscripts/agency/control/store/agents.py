@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
 from agency.control.wish import Desired, Wish
+from agency.errors import AgencyError
 
 __all__ = [
     "UNKNOWN",
@@ -20,6 +21,7 @@ __all__ = [
     "Deletion",
     "Desired",
     "InventoryChange",
+    "TakenError",
     "apply",
     "records",
     "set_wish",
@@ -195,8 +197,22 @@ def apply(connection: Connection, change: Change, now_ts: int) -> None:
         _update(connection, change, now_ts)
 
 
+class TakenError(AgencyError):
+    """A new agent whose slot, port or account another one has."""
+
+
 def _create(connection: Connection, made: Creation, now_ts: int) -> None:
-    """Add an agent. A row that is left of a configured one of that name gives way."""
+    """Add an agent. A row that is left of a configured one of that name gives way.
+
+    Raises:
+        TakenError: another agent that a command made has its slot, port or account.
+    """
+    same = (_created.c.port == made.port) | (_created.c.matrix_id == made.matrix_id)
+    if made.slot:
+        same |= _created.c.slot == made.slot
+    other = connection.scalar(select(_created.c.name).where(_PRESENT & same).limit(1))
+    if other is not None:
+        raise TakenError(f"the agent {other} has the slot, the port or the account of {made.name}")
     connection.execute(delete(_agents).where(_agents.c.name == made.name))
     connection.execute(delete(_histories).where(_histories.c.name == made.name))
     values = {"name": made.name, "desired": Desired.STOPPED, "changed_ts": now_ts}

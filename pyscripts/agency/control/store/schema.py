@@ -22,7 +22,20 @@ from agency.store import Schema
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
     "agency.control.store:migrations",
-    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010", "0009", "0011"),
+    (
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+        "0006",
+        "0008",
+        "0007",
+        "0010",
+        "0009",
+        "0011",
+        "0012",
+    ),
 )
 REVISION = SCHEMA.newest
 
@@ -196,6 +209,22 @@ created_agents = Table(
     sqlite_autoincrement=True,
 )
 Index("created_agents_name", created_agents.c.name)
+# No two agents share a slot, a port or an account, whoever chose them; those of a deleted one are
+# free again.
+_PRESENT = created_agents.c.deleted_ts.is_(None)
+for _column, _where in (
+    (created_agents.c.slot, _PRESENT & (created_agents.c.slot != "")),
+    (created_agents.c.port, _PRESENT),
+    (created_agents.c.matrix_id, _PRESENT),
+):
+    Index(
+        f"created_agents_{_column.name}",
+        _column,
+        unique=True,
+        sqlite_where=_where,
+        postgresql_where=_where,
+    )
+
 # Versions of agents' documents: never changed, never deleted.
 gosuto_versions = Table(
     "gosuto_versions",

@@ -97,6 +97,8 @@ class Delivery:
                 self.conditions.note(Code.VAULT_UNUSABLE, error.message, hint=error.hint or "")
             except SQLAlchemyError as error:
                 _log.warning("cannot look after agents' secrets: %s", type(error).__name__)
+            except Exception:  # noqa: BLE001 - a defect met in one pass ends no control plane
+                _log.exception("agents' secrets could not be looked after")
             try:
                 async with asyncio.timeout(self.check_s):
                     await self._woken.wait()
@@ -171,10 +173,13 @@ class Delivery:
                     self._over(agent)
                     return
                 await self._deliver(agent, trace)
-            except VaultError:
-                raise
+            except (VaultError, SQLAlchemyError):
+                raise  # of every agent
             except AgencyError as error:
                 await self._failed(agent, error.message, trace)
+            except Exception as error:  # noqa: BLE001 - what one agent says hides no other
+                _log.exception("the secrets of %s could not be looked after", agent)
+                await self._failed(agent, f"the control plane met a {type(error).__name__}", trace)
 
     def _is_right(self, held: tuple[Held, ...], wanted: dict[str, int]) -> bool:
         """Return whether an agent holds what it shall, for a third of a lease at least."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from desk import ALICE, Desk
+from desk import ALICE, BOB, Desk
 from herd import Farm
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +53,61 @@ async def test_an_agent_is_made_with_what_was_said(farm: Farm) -> None:
     farm.herd.kill("helper")
     await farm.look()
     assert "helper" in farm.herd.running, "it is looked after like every other"
+
+
+def spare(farm: Farm, *numbers: int) -> None:
+    """Declare free slots."""
+    for number in numbers:
+        name, port = f"slot-{number}", 20070 + number
+        farm.entries.append(
+            AgentEntry(name=name, role="x", matrix_id=f"@{name}:x.org", port=port, spare=True)
+        )
+
+
+async def at_once(farm: Farm, *commands: str) -> list[str]:
+    """Say commands at one time, each by another person; return the answers."""
+    desk = farm.desk
+    said = [
+        desk.event(f"!agency agents create {each} --template=developer", sender=by)
+        for each, by in zip(commands, (ALICE, BOB), strict=True)
+    ]
+    await desk.take(*said)
+    await desk.finish(farm.operations)
+    return [str(each["body"]) for each in await desk.said()]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_two_that_are_made_at_once_have_a_slot_and_a_port_each(
+    farm: Farm, slots: int
+) -> None:
+    spare(farm, *range(1, slots + 1))
+    farm.runtime_kind = "systemd"
+    await farm.open()
+    told = await at_once(farm, "one", "two")
+    made = await farm.desk.database.read(agents.created)
+    assert len({each.slot for each in made}) == len({each.port for each in made}) == slots
+    assert {each.slot for each in made} == {f"slot-{n}" for n in range(1, slots + 1)}
+    assert sum("is made from the template" in each for each in told) == slots
+    assert sum("no slot is free" in each for each in told) == 2 - slots
+
+
+@pytest.mark.parametrize(("second", "made"), [("@lent:x.org", 1), ("@carol:x.org", 2)])
+async def test_two_that_are_made_at_once_have_an_account_each(
+    farm: Farm, second: str, made: int
+) -> None:
+    told = await at_once(farm, "one --mxid=@lent:x.org", f"two --mxid={second}")
+    found = await farm.desk.database.read(agents.created)
+    assert len({each.matrix_id for each in found}) == len(found) == made
+    assert sum("is another agent's already" in each for each in told) == 2 - made
+
+
+async def test_two_whose_names_have_one_port_are_made_at_once(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "agent_port", lambda _name: 20500)
+    await at_once(farm, "one", "two")
+    made = await farm.desk.database.read(agents.created)
+    assert {each.port for each in made} == {20500, 20501}
 
 
 async def test_it_is_there_after_a_restart_and_a_configured_one_of_its_name_comes_first(

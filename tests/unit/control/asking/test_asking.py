@@ -384,6 +384,27 @@ async def test_an_agent_that_asks_without_end_is_told_of_once(asking: Asking) ->
     assert len(await asking.asks()) == MOST_AN_HOUR + 1, "another agent's are not held up"
 
 
+async def test_a_defect_met_by_one_agent_hides_no_other(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending = asking.agents.pending
+
+    async def odd(agent: str, trace: str) -> Any:
+        if agent == "dev":  # asked before pm
+            raise ValueError("Invalid isoformat string")
+        return await pending(agent, trace)
+
+    monkeypatch.setattr(asking.agents, "pending", odd)
+    asking.agents.askers["dev"].ask()
+    asking.pm.ask()
+    await asking.look()
+    assert [each.agent for each in await asking.asks()] == ["pm"]
+    monkeypatch.undo()
+    await asking.give("dev")
+    await asking.look()
+    assert {each.agent for each in await asking.asks()} == {"dev", "pm"}
+
+
 async def test_the_audit_log_has_the_arguments_as_their_digest_alone(asking: Asking) -> None:
     ask = await asked(asking, shown='{"text": "Kx-argument"}')
     await asking.react(ask)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from agency.control.events import parse_event
 from agency.control.store import agents, audit, schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.store import migrate, open_database
+from agency.store import Database, migrate, open_database
 from agency.store.migration import alembic_config
 
 
@@ -84,3 +84,38 @@ async def test_events_in_every_state_are_settled_once(tmp_path: Path, held: Any)
         assert await desk.unfinished() == 0
     finally:
         await opened.close()
+
+
+async def test_agents_that_share_a_place_are_parted(database: Database) -> None:
+    """The later one keeps its name, and neither its slot, port nor account; then none is shared."""
+
+    def before(connection: Connection) -> None:
+        for column in ("slot", "port", "matrix_id"):
+            connection.execute(text(f"DROP INDEX created_agents_{column}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0011'"))
+        for name, slot, port, account, deleted in (
+            ("gone", "slot-1", 20077, "@lent:x.org", 5),
+            ("one", "slot-1", 20077, "@lent:x.org", None),
+            ("two", "slot-1", 20077, "@lent:x.org", None),
+            ("far", "", 31999, "@agent-far:x.org", None),
+            ("three", "", 20077, "@agent-three:x.org", None),
+        ):
+            row = {"name": name, "slot": slot, "port": port, "account": account, "gone": deleted}
+            connection.execute(
+                text(
+                    "INSERT INTO created_agents (name, role, template, variables, matrix_id, port, "
+                    "slot, created_by, created_ts, deleted_ts) VALUES (:name, 'x', 'x', '{}', "
+                    ":account, :port, :slot, 'a', 1, :gone)"
+                ),
+                row,
+            )
+
+    await database.write(before)
+    assert await migrate(database, schema.SCHEMA) == schema.REVISION
+    found = await database.read(agents.created)
+    assert [(each.name, each.slot, each.port, each.matrix_id) for each in found] == [
+        ("one", "slot-1", 20077, "@lent:x.org"),
+        ("two", "", 31998, "@agent-two:x.org"),
+        ("far", "", 31999, "@agent-far:x.org"),
+        ("three", "", 31997, "@agent-three:x.org"),
+    ]

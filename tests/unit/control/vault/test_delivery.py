@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,6 +202,54 @@ async def test_one_agent_that_fails_does_not_hold_up_another(post: Post) -> None
     await post.delivery.tend()
     assert post.versions("developer") == {"github": 1}
     assert post.warned() == ["pm"]
+
+
+async def test_a_defect_met_by_one_agent_is_its_own_alone(post: Post) -> None:
+    await post.make("github", 1, "pm", "developer")
+    held = post.fleet.held
+
+    async def odd(agent: str, trace: str) -> Any:
+        if agent == "pm":
+            raise ValueError("Invalid isoformat string")
+        return await held(agent, trace)
+
+    post.fleet.held = odd  # type: ignore[method-assign]
+    await post.delivery.tend()
+    assert (post.versions("developer"), post.warned()) == ({"github": 1}, ["pm"])
+    assert "failed" in await post.outcomes()
+    post.fleet.held = held  # type: ignore[method-assign]
+    post.delivery.wake()
+    await post.delivery.tend()
+    assert (post.versions(), post.warned()) == ({"github": 1}, [])
+
+
+async def test_a_defect_met_in_one_pass_ends_no_delivery(post: Post) -> None:
+    await post.make("github", 1, "pm")
+    passes, tend, second = [ValueError("odd")], post.delivery.tend, asyncio.Event()
+
+    @dataclass(slots=True)
+    class Meeting(Delivery):
+        async def tend(self) -> None:
+            if passes:
+                raise passes.pop()
+            await tend()
+            second.set()
+
+    meeting = Meeting(
+        leases=post.fleet.leases,
+        agents=post.fleet,
+        conditions=post.conditions,
+        known=lambda: ("pm",),
+        new_trace=lambda: "t-1",
+        check_s=0.01,
+    )
+    running, waiting = asyncio.create_task(meeting.run()), asyncio.create_task(second.wait())
+    await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    waiting.cancel()
+    ended, _ = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError)
+    assert post.versions() == {"github": 1}
 
 
 async def test_a_new_master_key_is_put_to_use_and_a_lost_one_is_said(post: Post) -> None:

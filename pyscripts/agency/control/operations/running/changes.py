@@ -36,10 +36,11 @@ from agency.control.operations.running.settlement import (
     Begun,
     Demand,
     NotWantedError,
+    SafeModeError,
     Settlement,
     WithdrawnError,
 )
-from agency.control.operations.running.targets import Targets
+from agency.control.operations.running.targets import Targets, seen_of
 from agency.control.policy import SYSTEM, Policy
 from agency.control.store.agents import Change, InventoryChange
 from agency.control.store.audit import Outcome
@@ -73,6 +74,7 @@ class Changes:
     next_of: Callable[[str], Operation | None]
     obstacle: Callable[[str], Awaitable[str | None]]
     attended: set[str] = field(default_factory=set)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, operation: Operation) -> None:
         """Run, answer or expire an operation, by its state; its turn in the queue has come."""
@@ -135,17 +137,26 @@ class Changes:
         if command is None:
             await self.settle(admission.refuse_unknown(operation), operation)
             return None
-        refused = admission.recheck(operation, command, self.policy())
-        if refused is not None:
-            await self.settle(refused, operation)
+        if await self._is_refused(operation, command):
             return None
         if not await self._answerable(operation) or self.recorder.is_stopping():
+            return None
+        if await self._is_refused(operation, command):  # it may have waited for the homeserver
             return None
         wish = await self._wish(command)
         begun = await self._begin(operation, wish)
         if begun is None:
             return None
-        running = begun.operation
+        if not command.spec.alone:
+            return await self._carry_out(command, begun, wish, told)
+        async with self._alone:  # until its result is in the store, and in the inventory
+            return await self._carry_out(command, begun, wish, told)
+
+    async def _carry_out(
+        self, command: Command, begun: Begun, wish: Wish | None, told: Operation | None
+    ) -> Result:
+        """Run a change that has begun, and record its result."""
+        operation = running = begun.operation
         follows = told or running
         async with self.recorder.cards.showing(follows) as shown:
             progress = Progress(self.recorder, follows, shown)
@@ -158,6 +169,13 @@ class Changes:
         done = running if told else replace(running, replies=progress.count)
         await self._record(done, result, flush=True, wish=restored)
         return result
+
+    async def _is_refused(self, operation: Operation, command: Command) -> bool:
+        """Return whether the present policy does not admit an operation, and end it then."""
+        refused = admission.recheck(operation, command, self.policy())
+        if refused is not None:
+            await self.settle(refused, operation)
+        return refused is not None
 
     async def _wish(self, command: Command) -> Wish | None:
         """Return the wish that a command makes; None if its target cannot be observed."""
@@ -226,6 +244,11 @@ class Changes:
                 )
                 await self.settle(refused, operation)
                 return None
+            except SafeModeError as error:
+                await self.settle(
+                    admission.refuse(operation, "safe-mode", error.message), operation
+                )
+                return None
             except WithdrawnError:
                 return None
             except NotWantedError as error:
@@ -255,10 +278,7 @@ class Changes:
         if command is not None:
             waits = self.next_of(operation.target)
             tried = "" if waits is not None else await self._remedy(operation)
-            try:
-                seen = await self.targets.observe(command, operation.trace)
-            except AgencyError as error:
-                seen = error.message
+            seen = await seen_of(self.targets, command, operation.trace)
             text = interrupted_text(
                 operation.target,
                 asked=await self.targets.asked(command),

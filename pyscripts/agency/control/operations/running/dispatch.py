@@ -31,6 +31,7 @@ from agency.control.operations.running.execution import INTERNAL, fields_of, log
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
 from agency.control.operations.running.settlement import Settlement
+from agency.control.operations.running.targets import seen_of
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
 from agency.errors import AgencyError
@@ -87,7 +88,7 @@ class Dispatcher:
             if takes_file(admitted.command, stored.event):
                 self.spawn(self._with_file(stored), stored)
             else:
-                await self._dispatch(admitted, stored)
+                await self._guarded(admitted, stored)
             return
         self.spawn(self._refuse(admitted, stored), stored)
 
@@ -131,15 +132,34 @@ class Dispatcher:
         try:
             now = self.clock.now_ms()
             admitted = admission.admit(operation, command, self.rules().policy, self.bounds, now)
-            if isinstance(admitted, Admitted):
-                await self._dispatch(admitted, None)
-            else:
-                self.spawn(self.changes.settle(admitted, operation), None)
+        except Exception as error:  # noqa: BLE001 - it must not stop those behind it
+            self._fail(operation, error, None)
+            return
+        if isinstance(admitted, Admitted):
+            await self._guarded(admitted, None)
+        else:
+            self.spawn(self.changes.settle(admitted, operation), None)
+
+    async def _guarded(self, admitted: Admitted, stored: StoredEvent | None) -> None:
+        """Dispatch an admitted operation; a defect met by one must not stop those behind it."""
+        try:
+            await self._dispatch(admitted, stored)
         except SQLAlchemyError:
             raise
-        except Exception:  # noqa: BLE001 - a defect met by one proposal must not stop the others
-            _log.exception("a proposal could not be admitted", extra=fields_of(operation))
-            self.recorder.answered(operation.id, Reply(False, INTERNAL))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and on record
+            self._fail(admitted.operation, error, stored)
+
+    def _fail(self, operation: Operation, error: Exception, stored: StoredEvent | None) -> None:
+        """End an operation that met a defect before it began, and answer it."""
+        _log.error("a command could not be dispatched", exc_info=error, extra=fields_of(operation))
+        detail = {"code": "internal", "kind": type(error).__name__}
+        entry = operation_entry(operation, Outcome.FAILED, detail)
+        ended = replace(operation, state=State.FAILED)
+        settled = Settled(entry, Reply(False, f"{INTERNAL} Nothing was done."), ended)
+        before = replace(operation, state=State.PROPOSED)
+        event = None if stored is None else stored.sequence
+        work = self.settle(settled, operation.origin, operation.trace, event, before)
+        self.spawn(work, stored)
 
     async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
         """Run, store or queue an admitted operation, by its state."""
@@ -178,7 +198,7 @@ class Dispatcher:
         alone = operation.actor in policy.approvers(operation.actor)
         seen = ""
         if command.spec.target_kind:  # nothing is wished of it, so its effect does not say it
-            seen = await targets.observe(command, operation.trace)
+            seen = await seen_of(targets, command, operation.trace)
         asking = self.asking_room()
         where = "the control room or the approvals room" if asking else "the control room"
         quorum = policy.quorum(operation.rule or "")
@@ -208,6 +228,7 @@ class Dispatcher:
                 settled.entry,
                 settled.reply,
                 before or settled.operation,
+                State.REFUSED if settled.operation is None else settled.operation.state,
                 event=event,
             )
         )

@@ -32,6 +32,7 @@ from agency.control.operations.running.settlement import (
     Begun,
     Demand,
     NotWantedError,
+    SafeModeError,
     Settlement,
     WithdrawnError,
     apply_changes,
@@ -41,6 +42,8 @@ from agency.control.operations.running.settlement import (
     stored_answer,
 )
 from agency.control.operations.running.showing import Cards
+from agency.control.operations.safety import on_record
+from agency.control.policy import SYSTEM
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import Change
 from agency.control.store.audit import AuditEntry, Outcome
@@ -161,6 +164,7 @@ class Recorder:
                 or too few approvals of it are left.
             WithdrawnError: its message was deleted.
             NotWantedError: the reconciler asked for it, and something else is wished by now.
+            SafeModeError: a person asked for it, and safe mode is on by now.
         """
         running = replace(operation, state=State.RUNNING)
 
@@ -174,6 +178,9 @@ class Recorder:
                 raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
                 return before
+            mode = on_record(connection)
+            if mode is not None and operation.actor != SYSTEM:
+                raise SafeModeError(mode.refusal)
             if operation.rule is not None:
                 _spend(connection, operation, demand or Demand(), now)
                 check_basis(self.plan, connection, operation, before)

@@ -27,6 +27,10 @@ class NotWantedError(AgencyError):
     """A change by the reconciler to what was wished before, and is not any more."""
 
 
+class SafeModeError(AgencyError):
+    """Safe mode was switched on before the operation began."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """Demand of an operation before it begins: grants of so many of these people."""

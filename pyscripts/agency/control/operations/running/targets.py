@@ -6,6 +6,7 @@ from typing import Protocol
 
 from agency.control.grammar.command import Command
 from agency.control.wish import Wish
+from agency.errors import AgencyError
 
 
 class Targets(Protocol):
@@ -25,3 +26,11 @@ class Targets(Protocol):
 
     async def observe(self, command: Command, trace: str) -> str:
         """Describe the present state of a command's target; empty if it has none."""
+
+
+async def seen_of(targets: Targets, command: Command, trace: str) -> str:
+    """Describe the present state of a command's target, or say why it cannot be observed."""
+    try:
+        return await targets.observe(command, trace)
+    except AgencyError as error:
+        return error.message
