@@ -9,7 +9,6 @@ again with the same files, within a bound, and then by the next run of the loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import time
@@ -25,9 +24,9 @@ from agency.children import Child, ChildSpec, kill_marked, start_child
 from agency.errors import AgencyError, PrerequisiteError
 from agency.programs import Bounds, find_program
 from agency.settings import parse
+from agency.workspace.logs import prune
 from agency.workspace.tasks.model import Task
 
-MOST_LOGS = 100
 _RESULT = "result.json"
 _GRACE_S = 10.0
 _BOUNDS = Bounds(file_bytes=1024**3)
@@ -132,7 +131,7 @@ class CommandPerformer:
         finally:
             if not kept:
                 shutil.rmtree(folder, ignore_errors=True)
-            _prune(logs)
+            prune(logs, "task-*.log")
 
     async def _through(self, assignment: Assignment, folder: Path, logs: Path) -> Performed:
         """Run the command until it is not told that its agent is away, or for so long."""
@@ -223,14 +222,3 @@ def _judge(status: int | None, assignment: Assignment, told: _Result, problem: s
     if problem:
         return Performed("failed", problem, told.tokens)
     return Performed("completed", note or "done", told.tokens)
-
-
-def _prune(logs: Path) -> None:
-    """Remove the oldest logs of runs beyond the bound."""
-    with contextlib.suppress(OSError):
-        found = sorted(
-            (path for path in logs.glob("task-*.log") if not path.is_symlink()),
-            key=lambda path: path.stat().st_mtime,
-        )
-        for path in found[: max(0, len(found) - MOST_LOGS)]:
-            path.unlink()
