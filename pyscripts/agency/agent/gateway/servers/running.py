@@ -119,9 +119,13 @@ class Server:
             made.cancel()
             self.calls -= 1
 
+    def offers(self, list_sha256: str) -> bool:
+        """Return whether the tools that it offers now have this digest."""
+        return self._offers is not None and list_digest(self._offers) == list_sha256
+
     def accept(self, list_sha256: str) -> bool:
         """Accept the tools that it offers now, if they have this digest."""
-        if self._offers is None or list_digest(self._offers) != list_sha256:
+        if self._offers is None or not self.offers(list_sha256):
             return False
         self.acceptances.accept(self.name, self.spec, self._offers)
         self._offer(self._offers)

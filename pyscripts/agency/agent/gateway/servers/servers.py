@@ -102,6 +102,11 @@ class Servers:
         """Tell the state of each server."""
         return tuple(self._servers[name].report() for name in sorted(self._servers))
 
+    def offers(self, name: str, list_sha256: str) -> bool:
+        """Return whether the tools that a server offers now have this digest."""
+        server = self._servers.get(name)
+        return server is not None and server.offers(list_sha256)
+
     def accept(self, name: str, list_sha256: str) -> bool:
         """Accept the tools that a server offers now, if they have this digest."""
         server = self._servers.get(name)
