@@ -68,6 +68,7 @@ class Server:
     _work: asyncio.Task[None] | None = None
     _gone: asyncio.Future[None] = field(default_factory=asyncio.Future)
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
+    _ending: bool = False
 
     def start(self) -> None:
         """Begin to run it."""
@@ -88,6 +89,7 @@ class Server:
             async with asyncio.timeout(drain_s):
                 while self.calls:  # noqa: ASYNC110 - rare, and without an event of its own
                     await asyncio.sleep(0.05)
+        self._ending = True
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
@@ -168,6 +170,8 @@ class Server:
             finally:
                 self._connection, self.tools = None, ()
                 self._gone.set_result(None)
+            if self._ending:  # a group of tasks tells of its own fault alone, not of a cancellation
+                return
             self.health, self.reason = "failing", self.said.fault or fault
             self._looked.set()
             last = self.said.window.decode(errors="replace").strip().rpartition("\n")[2]
