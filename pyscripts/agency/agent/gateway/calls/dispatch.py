@@ -75,7 +75,7 @@ class Tools(Protocol):
         ...
 
     def redactor(self) -> Redactor:
-        """Return the redactor of every secret that is held."""
+        """Return the redactor of every secret that is held, or that a server still has."""
         ...
 
     async def call(self, tool: Tool, args: Mapping[str, Any]) -> Raw:
