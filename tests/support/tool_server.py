@@ -68,6 +68,7 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
         case "floods":
             return said("x" * 32 * 1024 * 1024)
         case "secrets":
+            await waited(text)
             return said(
                 f"the key is {os.environ['API_KEY']} and {os.environ['API_KEY'].encode().hex()}"
             )
@@ -88,11 +89,15 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
 async def asked_of_good(text: str) -> types.ServerResult:
     if text == "digest of the key":
         return said(hashlib.sha256(os.environ.get("API_KEY", "").encode()).hexdigest())
+    await waited(text)
+    return said(text)
+
+
+async def waited(text: str) -> None:
     if text == "wait":
         (PLACE / "waiting").touch()
         while not (PLACE / "go").exists():  # noqa: ASYNC110 - a test makes it
             await asyncio.sleep(0.02)
-    return said(text)
 
 
 async def main() -> None:

@@ -25,6 +25,7 @@ _NO_FOLDING = 2**31 - 1
 # Of our own states and the like; no reader of YAML takes these words for anything else.
 _WORD = re.compile(r"(?!(?:yes|no|on|off|true|false|null|y|n)\Z)[a-z][a-z_]*\Z")
 _MOST_SHOWN = 10
+_MOST_INDENT = 8
 
 SheetT = TypeVar("SheetT", bound=BaseModel)
 Rules = Callable[[SheetT], Iterable[tuple[Loc, str]]]
@@ -121,6 +122,12 @@ def changed_text(
     written = io.StringIO()
     yaml.dump(data, written)
     return written.getvalue().encode()
+
+
+def entry_bytes(entry: Mapping[str, object]) -> int:
+    """Return how many bytes an appended entry takes at most, however its list is indented."""
+    text = changed_text(b"list: []\n", "list", {}, (entry,))
+    return len(text) + _MOST_INDENT * text.count(b"\n")
 
 
 def _quoted(value: object) -> object:

@@ -194,6 +194,25 @@ async def test_a_servers_secret_reaches_it_alone_and_nobody_reads_it(
     assert not any(value.encode() in line for line in command_lines())
 
 
+async def test_a_secret_that_is_exchanged_during_a_call_stays_struck_out_of_its_result(
+    gateway: Running, place: Path
+) -> None:
+    """The call ends on the server that it is on, which has the old value."""
+    old, new = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    keys = {"keys": server("secrets", place / "keys", secrets={"API_KEY": "api-key"})}
+    await gateway.hold({"api-key": old})
+    await gateway.give(document(keys, ALL, secrets={"api-key": {"env": "API_KEY"}}))
+    task = asyncio.create_task(call(gateway, "keys__echo", text="wait"))
+    await reached((place / "keys" / "waiting").exists)
+    await gateway.hold({"api-key": new}, version=2)
+    await gateway.until(lambda s: named(s, "keys").health == "ok")
+    said = await call(gateway, "keys__echo", text="x")
+    assert (said.count("[***]"), new in said) == (2, False)
+    (place / "keys" / "go").touch()
+    said = await task
+    assert (said.count("[***]"), old in said) == (2, False)
+
+
 async def test_a_secret_too_short_to_be_struck_out_is_refused(gateway: Running) -> None:
     with pytest.raises(GatewayRefusedError, match="fewer than 6"):
         await gateway.hold({"api-key": "short"})

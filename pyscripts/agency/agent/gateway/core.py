@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,8 @@ class Gateway:
     approvals: Approvals = field(init=False)
     servers: Servers = field(init=False)
     dispatcher: Dispatcher = field(init=False)
+    # One decision at a time: what was looked at before its row is so when it is done.
+    _deciding: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         """Read what a predecessor left.
@@ -150,18 +153,16 @@ class Gateway:
             raise DecisionRefusedError(
                 403, "policy", "this person is not under approvals.approvers"
             )
-        asked = self.approvals.find(approval)
-        if asked is None:
-            raise DecisionRefusedError(404, "unknown", "no approval of this id waits")
-        await self.auditor.before(
-            "approval.decided",
-            approval=approval,
-            tool=asked.tool,
-            digest=decision.digest,
-            decision=decision.decision,
-            by=decision.decided_by,
-        )
-        decided = self.approvals.decide(approval, decision)
+        async with self._deciding:
+            asked = self.approvals.check(approval, decision)
+            row = {"approval": approval, "tool": asked.tool, "digest": decision.digest,
+                   "decision": decision.decision, "by": decision.decided_by}  # fmt: skip
+            await self.auditor.before("approval.decided", **row)
+            try:
+                decided = self.approvals.decide(approval, decision)
+            except (DecisionRefusedError, OSError):  # it ended, or the disk filled, meanwhile
+                await self.auditor.after("approval.not-decided", **row)
+                raise
         if decided.about == "tools" and decided.state == "approved":
             self._accept_decided(decided.tool, decided.digest)
             self.approvals.use(approval, decided.digest)
@@ -172,8 +173,18 @@ class Gateway:
         Raises:
             NotRecordedError: it cannot be put on record; nothing was accepted.
         """
-        await self.auditor.before("server.accepted", server=server, tools=list_sha256)
-        done = self.servers.accept(server, list_sha256)
+        async with self._deciding:
+            if not self.servers.offers(server, list_sha256):
+                return False
+            await self.auditor.before("server.accepted", server=server, tools=list_sha256)
+            done = False
+            try:
+                done = self.servers.accept(server, list_sha256)
+            finally:
+                if not done:  # the server changed them meanwhile, or the disk is full
+                    await self.auditor.after(
+                        "server.not-accepted", server=server, tools=list_sha256
+                    )
         if done:
             self.approvals.drop_tools(f"{server}/*")
         return done

@@ -184,6 +184,7 @@ class Inbox:
 
     def recent(self, now: int) -> tuple[int, bool]:
         """Count what woke the agent within a minute; return whether it refused, too."""
+        self._heed_clock(now)
         woke, refused = 0, False
         for (each,) in self._all("SELECT woke FROM work WHERE taken_ms > ?", now - MINUTE_MS):
             woke, refused = woke + bool(each), refused or not each
@@ -239,7 +240,8 @@ class Inbox:
         self._run(query, state.value, event_id)
 
     def said(self, now: int) -> list[int]:
-        """Return the times of what was said within a minute."""
+        """Return the times of what was said within a minute; none of them lies ahead."""
+        self._heed_clock(now)
         query = "SELECT at_ms FROM said WHERE at_ms > ?"
         return [int(at) for (at,) in self._all(query, now - MINUTE_MS)]
 
@@ -251,8 +253,14 @@ class Inbox:
 
     def forget(self, now: int) -> None:
         """Remove what was done long ago."""
+        self._heed_clock(now)
         query = "DELETE FROM work WHERE state IN ('done', 'dropped') AND taken_ms < ?"
         self._run(query, now - _KEPT_MS)
+
+    def _heed_clock(self, now: int) -> None:
+        """Put times that lie ahead down as now, once: the clock was put back since."""
+        self._run("UPDATE work SET taken_ms = ? WHERE taken_ms > ?", now, now)
+        self._run("UPDATE said SET at_ms = ? WHERE at_ms > ?", now, now)
 
     def _prepare(self) -> None:
         os.chmod(self.path, 0o600)  # noqa: PTH101 - the same file that SQLite has made

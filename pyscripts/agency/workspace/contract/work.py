@@ -14,11 +14,13 @@ from agency.errors import AgencyError
 from agency.programs import Bounds, find_program
 from agency.workspace.contract.preflight import Cleared, clear, enter
 from agency.workspace.contract.repository import HOOKS, Checkout, check_hooks, contract_env
+from agency.workspace.logs import prune
 from agency.workspace.scaffold.repository import Signature
 
 _LOG = logging.getLogger(__name__)
 _GRACE_S = 10.0
 _BOUNDS = Bounds(file_bytes=1024**3)
+_REVIEW_BOUNDS = Bounds(file_bytes=256 * 1024**2)  # its log is such a file, too
 _TAIL_LINES, _TAIL_BYTES = 100, 32 * 1024
 _MOST_COMMITS = 100
 
@@ -122,7 +124,7 @@ class Work:
         finding: Path | None = None
         while True:
             more = {} if finding is None else {"AGENCY_REVIEW": str(finding)}
-            summary.status, _ = await self._child(self.terms.command, more)
+            summary.status, _ = await self._child(self.terms.command, _BOUNDS, more)
             self._look(cleared, summary)
             if summary.status != 0 or summary.breaches or not summary.commits:
                 return
@@ -135,7 +137,7 @@ class Work:
         summary.rounds += 1
         summary.failed_review = None
         for argv in self.terms.reviews:
-            status, tail = await self._child(argv, {})
+            status, tail = await self._child(argv, _REVIEW_BOUNDS, {})
             if status != 0:
                 summary.failed_review = f"{argv[0]}: exit status {status}"
                 file = self.state / "review.txt"
@@ -143,11 +145,13 @@ class Work:
                 return file
         return None
 
-    async def _child(self, argv: Sequence[str], more: Mapping[str, str]) -> tuple[int, list[str]]:
+    async def _child(
+        self, argv: Sequence[str], bounds: Bounds, more: Mapping[str, str]
+    ) -> tuple[int, list[str]]:
         run = self.new_run()
         spec = ChildSpec(
             name=argv[0],
-            argv=[*_BOUNDS.prefix(), find_program(argv[0], hint="install it"), *argv[1:]],
+            argv=[*bounds.prefix(), find_program(argv[0], hint="install it"), *argv[1:]],
             env={
                 "HOME": str(self.checkout.home),
                 **self.terms.env,
@@ -164,6 +168,7 @@ class Work:
         finally:
             await child.stop(_GRACE_S)
             await asyncio.to_thread(kill_marked, run, _GRACE_S)
+            prune(self.state, "*.log")
 
     def _look(self, cleared: Cleared, summary: Summary) -> None:
         refs = self.checkout.refs()

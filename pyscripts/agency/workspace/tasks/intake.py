@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agency.canonical import sha256_hex
 from agency.forge import Forge, Issue
+from agency.settings import MAX_BYTES
+from agency.workspace.sheets import entry_bytes
 from agency.workspace.tasks.due import look, name_at
 from agency.workspace.tasks.model import MOST_TASKS, Priority, Task
 from agency.workspace.tasks.place import TaskPlace
 
 MOST_ISSUES = 200
 _MAX_TEXT = 6000
+LIST_BYTES = MAX_BYTES - 32 * MOST_TASKS  # each task that is there gets a status, too
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _OF_A_NAME = re.compile(r"[a-z0-9-]{1,50}\Z")
 _NOT_OF_A_NAME = re.compile(r"[^a-z0-9]+")
@@ -85,7 +88,7 @@ def _take(place: TaskPlace, wishes: list[Wish]) -> Taken:
     tasks = place.read_tasks()
     names = {task.name for task in tasks} | place.journal.read().keys()
     refs = {task.source_ref for task in tasks}
-    room = MOST_TASKS - len(tasks)
+    room, space = MOST_TASKS - len(tasks), LIST_BYTES - place.sheet_path.stat().st_size
     added: list[Task] = []
     refused: list[str] = []
     for wish in wishes:
@@ -94,7 +97,13 @@ def _take(place: TaskPlace, wishes: list[Wish]) -> Taken:
         if len(added) >= room:
             refused.append(f"{wish.name}: TASKS.yaml is full; remove what is done")
             continue
-        added.append(Task.model_validate(wish.model_dump()))
+        task = Task.model_validate(wish.model_dump())
+        needed = entry_bytes(task.model_dump(exclude_defaults=True))
+        if needed > space:
+            refused.append(f"{wish.name}: TASKS.yaml has no room for it; remove what is done")
+            continue
+        space -= needed
+        added.append(task)
         names.add(wish.name)
         refs.add(wish.source_ref)
     place.change_tasks({}, tuple(added))

@@ -11,7 +11,6 @@ bounded, so that no task which is never answered keeps the others back for ever.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import shutil
@@ -30,12 +29,12 @@ from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import Bounds, find_program
 from agency.settings import parse, read_bounded
+from agency.workspace.logs import prune
 from agency.workspace.tasks.model import Task
 
 _log = logging.getLogger(__name__)
 
 Pause = Literal["budget", "errors"]
-MOST_LOGS = 100
 _RESULT = "result.json"
 _GRACE_S = 10.0
 _BOUNDS = Bounds(file_bytes=1024**3)
@@ -174,7 +173,7 @@ class CommandPerformer:
         finally:
             if not kept:
                 shutil.rmtree(folder, ignore_errors=True)
-            _prune(logs)
+            prune(logs, "task-*.log")
 
     async def _through(self, assignment: Assignment, folder: Path, logs: Path) -> Performed:
         """Run the command until it is not told that its agent is away, or for so long."""
@@ -293,14 +292,3 @@ def _judge(status: int | None, assignment: Assignment, told: _Result, problem: s
     if problem:
         return Performed("failed", problem, told.tokens)
     return Performed("completed", note or "done", told.tokens)
-
-
-def _prune(logs: Path) -> None:
-    """Remove the oldest logs of runs beyond the bound."""
-    with contextlib.suppress(OSError):
-        found = sorted(
-            (path for path in logs.glob("task-*.log") if not path.is_symlink()),
-            key=lambda path: path.stat().st_mtime,
-        )
-        for path in found[: max(0, len(found) - MOST_LOGS)]:
-            path.unlink()

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.clock import Clock
-from agency.errors import AgencyError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.locks import only_one, try_lock
-from agency.settings import parse, read_bounded
+from agency.settings import MAX_BYTES, parse, read_bounded
 from agency.workspace.sheets import changed_text, parse_sheet, read_sheet, write_sheet
 from agency.workspace.tasks.due import Marks
 from agency.workspace.tasks.journal import Journal
@@ -36,6 +36,10 @@ _LOCK_HINT = "make the directory the agent's own, and writable"
 
 class BusyError(AgencyError):
     """A run or a change by another process, which holds the lock."""
+
+
+class FullError(BadInputError):
+    """A change that would make the list larger than a sheet may be; the old list is intact."""
 
 
 @dataclass(slots=True)
@@ -126,8 +130,26 @@ class TaskPlace:
     ) -> list[Task]:
         """Set fields of tasks by their name, append tasks, and return the new list.
 
-        Comments and order stay. The caller holds the lock of the sheet.
+        Comments and order stay. Notes that no room is left for are in the journal alone. The caller
+        holds the lock of the sheet.
+
+        Raises:
+            FullError: the list would be too large. AgencyError: it cannot be read or written.
         """
+        try:
+            return self._changed(changes, added)
+        except FullError:
+            short = {
+                name: {field: value for field, value in fields.items() if field != "note"}
+                for name, fields in changes.items()
+            }
+            if short == changes:
+                raise
+            return self._changed(short, added)
+
+    def _changed(
+        self, changes: Mapping[str, Mapping[str, str]], added: tuple[Task, ...]
+    ) -> list[Task]:
         sheet, content = read_sheet(self.sheet_path, Tasks, task_rules, TASK_EXAMPLES)
         names = {task.name for task in sheet.tasks}
         changes = {name: fields for name, fields in changes.items() if name in names and fields}
@@ -142,6 +164,12 @@ class TaskPlace:
         new = changed_text(
             content, "tasks", changes, (task.model_dump(exclude_defaults=True) for task in added)
         )
+        if len(new) > MAX_BYTES:
+            raise FullError(
+                f"would be larger than {MAX_BYTES} bytes",
+                where=str(self.sheet_path),
+                hint="remove from it what is done: the journal knows that",
+            )
         found = parse_sheet(str(self.sheet_path), new, Tasks, task_rules, TASK_EXAMPLES)
         write_sheet(self.sheet_path, new, expected, found)
         return found.tasks

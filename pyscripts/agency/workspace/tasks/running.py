@@ -39,7 +39,7 @@ def loop_of(agent: AgentSettings, place: TaskPlace, program: Path | None = None)
     if found is None:
         raise feature_off(agent.name, "taskLoop")
     performer = performer_of(agent, found, place, program)
-    take_due(place)
+    _take_due(place)
     return Loop(
         context=_known(agent, place),
         place=place,
@@ -87,6 +87,17 @@ def performer_of(
     return CommandPerformer(
         (*argv, "--config", str(program.absolute())), place.state, agent.home, tokens
     )
+
+
+def _take_due(place: TaskPlace) -> None:
+    """Take what is due; trouble there is told, and keeps no task of the list from being done."""
+    try:
+        taken = take_due(place)
+    except AgencyError as error:
+        _LOG.warning("what is due did not come into the list: %s", error.message)
+        return
+    for line in taken.refused:
+        _LOG.warning("what is due did not come into the list: %s", line)
 
 
 def _known(agent: AgentSettings, place: TaskPlace) -> str:

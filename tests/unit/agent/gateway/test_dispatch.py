@@ -303,6 +303,33 @@ async def test_a_call_in_flight_at_an_end_is_told_once_and_not_repeated_silently
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_equal_calls_in_flight_at_an_end_are_told_together_and_at_no_later_start(
+    desk: Desk, number: int
+) -> None:
+    desk.tools.answer = lambda: asyncio.Event().wait()
+    rules = policy({"echo": ("web/echo", "allow")})
+    desk.dispatcher.set_policy(rules)
+    calls = [asyncio.create_task(desk.call(text="a")) for _ in range(number)]
+    await until(lambda: len(desk.tools.made) == number)
+    desk.tools.answer = None
+    answers = []
+    for _ in range(3):
+        desk.begin()  # as after kill -9
+        desk.dispatcher.set_policy(rules)
+        await desk.dispatcher.tell_left()
+        answers.append([await desk.call(text="a") for _ in range(2)])
+    assert answers[0][0].code == "outcome-unknown"
+    assert (f"under way {number} times" in answers[0][0].reason) == (number > 1)
+    later = [answers[0][1], *answers[1], *answers[2]]
+    assert [type(each) for each in later] == [Result] * 5
+    assert len(desk.tools.made) == number + 5
+    assert desk.log.events.count("tool.ended") == number + 6, "each doubt has its row"
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_a_doubt_is_put_on_record_once_over_many_restarts(desk: Desk) -> None:
     desk.tools.answer = lambda: asyncio.Event().wait()
     task = asyncio.create_task(desk.call(text="a"))

@@ -98,7 +98,7 @@ class Accounting(RuleBasedStateMachine):
         self._run(self.context.__aexit__(None, None, None))
         self._start()
 
-    @rule(days=st.sampled_from([-1, 1, 31]))
+    @rule(days=st.sampled_from([-401, -1, 1, 31, 401]))
     def clock_jumps(self, days: int) -> None:
         self.now += days * DAY_S
 
@@ -188,30 +188,50 @@ async def test_one_process_holds_it(tmp_path):
                 pass
 
 
-async def test_a_clock_that_jumps_and_comes_back_gives_no_day_twice(tmp_path):
-    """Also through a restart, at which old days are dropped."""
+@pytest.mark.parametrize("days", [3, 401, 4000, -4000])
+async def test_a_clock_that_jumps_and_comes_back_gives_no_day_twice(tmp_path, days):
+    """Also through a restart, at which old days are dropped, and when it is used meanwhile."""
     now = [1_700_000_000.0]
     clock = Clock(wall=lambda: now[0])
     wish = Wish("pm", RATES, 1, 1)
     most = replace(BUDGET, day=replace(BUDGET.day, tokens=5))
-    for jump in (0.0, 3 * DAY_S, -3 * DAY_S):
-        now[0] += jump
+    for jump, pays in ((0, True), (days, True), (-days, False), (days, False), (1, True)):
+        now[0] += jump * DAY_S
         async with open_ledger(tmp_path / "ledger.db", clock) as ledger:
             granted = [await ledger.reserve(wish, most) is not None for _ in range(4)]
             spent = (await ledger.spent("pm")).day.tokens
-            assert (any(granted), spent) == (jump >= 0, 4), "each day pays once"
+            assert (any(granted), spent) == (pays, 4), "each day pays once"
+
+
+async def test_a_start_with_the_clock_far_ahead_pays_no_day_twice(tmp_path):
+    """Nothing is used there: the start alone must not forget the day."""
+    now = [1_700_000_000.0]
+    most = replace(BUDGET, day=replace(BUDGET.day, tokens=2))
+    granted = []
+    for jump in (0, 401, -401):
+        now[0] += jump * DAY_S
+        async with open_ledger(tmp_path / "ledger.db", Clock(wall=lambda: now[0])) as ledger:
+            if jump <= 0:
+                granted.append(await ledger.reserve(Wish("pm", RATES, 1, 1), most) is not None)
+    assert granted == [True, False]
 
 
 async def test_old_days_are_dropped(tmp_path):
+    """By their number: the 400 that were used last stay."""
     now = [1_700_000_000.0]
-    for _ in range(2):
-        async with open_ledger(tmp_path / "ledger.db", Clock(wall=lambda: now[0])) as ledger:
+    clock = Clock(wall=lambda: now[0])
+    days = []
+    async with open_ledger(tmp_path / "ledger.db", clock) as ledger:
+        for _ in range(403):
             await ledger.reserve(Wish("pm", RATES, 1, 1), BUDGET)
-        now[0] += 200 * DAY_S
-    now[0] += 100 * DAY_S
-    async with open_ledger(tmp_path / "ledger.db", Clock(wall=lambda: now[0])) as ledger:
-        rows = await ledger._database.read(lambda c: c.execute(text("SELECT day FROM used")).all())
-        assert len(rows) == 1
+            days.append(clock.now_iso()[:10])
+            now[0] += DAY_S
+    for _ in range(2):
+        async with open_ledger(tmp_path / "ledger.db", clock) as ledger:
+            rows = await ledger._database.read(
+                lambda c: c.execute(text("SELECT day FROM used ORDER BY day")).scalars().all()
+            )
+            assert rows == days[-400:]
 
 
 async def test_a_ledger_that_cannot_be_written_says_so(tmp_path):

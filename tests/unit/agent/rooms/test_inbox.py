@@ -95,6 +95,24 @@ def test_a_refusal_is_no_work_and_counts_as_one(tmp_path):
         assert inbox.said(NOW) == [NOW]
 
 
+@pytest.mark.parametrize("ahead", [0, 3_600_000, 400 * 86_400_000])
+def test_a_clock_that_was_put_back_fills_one_minute_at_most(tmp_path, ahead):
+    """What was taken with the clock ahead counts for a minute from the next look, in its order."""
+    with Inbox(tmp_path / "state") as inbox:
+        for number in range(30):
+            inbox.take(message(f"$e{number}"), "x", NOW + ahead - number)
+        assert inbox.recent(NOW) == (30, False)
+        assert inbox.recent(NOW + 59_000) == (30, False)
+        assert inbox.recent(NOW + 60_000) == (0, False)
+        inbox.take(message("$later"), "x", NOW + 60_000)
+        assert inbox.recent(NOW + 60_000) == (1, False)
+        assert inbox.open_work()[-1].event_id == "$later"
+        for work in inbox.open_work():
+            inbox.finish(work.event_id, State.DONE)
+        inbox.forget(NOW + 31 * 86_400_000)
+        assert not inbox.knows("$e0"), "it is kept for thirty days from then, and no longer"
+
+
 def test_what_was_deleted_is_dropped_or_says_so(tmp_path):
     with Inbox(tmp_path / "state") as inbox:
         for each in ("$waits", "$works", "$done"):

@@ -180,6 +180,17 @@ async def test_a_check_that_never_passes_is_for_a_person(bench, most, rounds):
     assert len(done.commits) == rounds
 
 
+async def test_old_logs_of_rounds_are_removed(bench, monkeypatch):
+    monkeypatch.setattr("agency.workspace.logs.MOST_LOGS", 2)
+    for number in range(2):
+        (bench.state / f"old-{number}.log").write_text("old")
+        os.utime(bench.state / f"old-{number}.log", (number, number))
+    await bench.work("echo new")
+    assert len(list(bench.state.glob("*.log"))) == 2
+    assert bench.said() in {"new\nold", "oldnew\n"}
+    assert not (bench.state / "old-0.log").exists()
+
+
 async def test_without_a_commit_there_is_nothing_to_hand_in(bench):
     done = await bench.work("true", reviews=[["false"]])
     assert (done.ok, done.commits, done.rounds) == (False, [], 0)

@@ -9,6 +9,7 @@ import pytest
 from contracts import BRANCH, Bench
 from repositories import git
 
+from agency.programs import Bounds
 from agency.workspace.config import CodingSettings, WorkspaceSettings
 from agency.workspace.servers.coding import Coding
 from agency.workspace.servers.serving import Desk
@@ -171,6 +172,29 @@ async def test_checks_have_an_end_and_a_full_disk_is_the_result_of_its_call(tool
     monkeypatch.setattr("agency.workspace.servers.tree.os.mkdir", full)
     assert "No space left" in await tools.bad("write", path="new/file", content="x")
     assert await tools.good("read", path="app") == "code\n"
+
+
+async def test_old_logs_of_checks_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("agency.workspace.logs.MOST_LOGS", 3)
+    tools = Tools(tmp_path, ["echo", "seen"])
+    await tools.good("begin", slug="mend-it")
+    for number in range(1, 6):
+        await tools.good("check")
+        logs = list(tools.bench.state.glob("*.log"))
+        assert len(logs) == min(number, 3)
+    assert {path.read_text() for path in logs} == {"seen\n"}
+    assert (await tools.good("begin", slug="mend-it")).startswith("on "), "what began is kept"
+
+
+async def test_what_a_check_prints_has_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr("agency.workspace.contract.work._REVIEW_BOUNDS", Bounds(file_bytes=4096))
+    tools = Tools(tmp_path, ["head", "-c", "4096", "/dev/zero"])
+    await tools.good("begin", slug="mend-it")
+    assert await tools.good("check") == "passed: 1 checks"
+    tools.reviews = (["head", "-c", "9000", "/dev/zero"],)
+    tools.open()
+    assert "head: exit status" in await tools.bad("check")
+    assert max(path.stat().st_size for path in tools.bench.state.glob("*.log")) == 4096
 
 
 async def test_calls_that_are_none_are_refused(tools):

@@ -144,6 +144,18 @@ def test_a_schedule_makes_a_task_once_and_the_loop_does_it(tmp_path):
     assert len(told["added"]) <= 1  # a minute may have passed
 
 
+def test_schedules_that_cannot_be_read_are_told_and_keep_no_task_waiting(tmp_path):
+    agent = Agent(tmp_path, "a")
+    (agent.place.workspace / "SCHEDULES.yaml").write_text("schedules: [{name: tick}]\n")
+    process = agent.start("task-loop")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert [one["task"] for one in json.loads(out)["done"]] == ["a"]
+    assert "what is due did not come into the list" in err
+    assert "SCHEDULES.yaml" in err
+    assert "cron: is missing" in json.dumps(agent.run("schedule", status=1))
+
+
 @pytest.mark.parametrize(
     ("change", "status", "wanted"),
     [

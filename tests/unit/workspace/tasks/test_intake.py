@@ -10,6 +10,9 @@ from task_places import Counting, Moment, loop_in, place_in, states
 from agency.errors import BadInputError, PrerequisiteError
 from agency.workspace.tasks import intake
 from agency.workspace.tasks.intake import Wish, Wishes, take, take_due
+from agency.workspace.tasks.model import Task
+from agency.workspace.tasks.performer import Performed
+from agency.workspace.tasks.place import FullError
 from agency.workspace.tasks.wishing import take_wishes, wishes_file
 
 
@@ -42,6 +45,42 @@ def test_a_full_list_refuses_and_says_so(tmp_path, monkeypatch):
     assert taken.refused == ("c: TASKS.yaml is full; remove what is done",)
     place.change_tasks({})
     assert states(place) == {"a": "pending", "b": "pending"}
+
+
+def test_a_list_without_room_for_a_text_refuses_that_text_alone(tmp_path):
+    """At its real size: 1 MiB is far from 1000 tasks, and what is done stays in the list."""
+    place = place_in(tmp_path, "waits")
+    done = "".join(
+        f'  - {{name: done-{n}, status: completed, description: "{"x" * 7950}"}}\n'
+        for n in range(125)
+    )
+    place.sheet_path.write_text(place.sheet_path.read_text() + done)
+    long = [wish(f"long-{n}", description="x" * 7900) for n in range(6)]
+    taken = take(place, [*long, wish("short")])
+    assert taken.added == ("long-0", "short")
+    assert taken.refused == tuple(
+        f"long-{n}: TASKS.yaml has no room for it; remove what is done" for n in range(1, 6)
+    )
+    place.change_tasks({"waits": {"status": "in_progress"}})
+    found = states(place)
+    assert (found["waits"], found["short"]) == ("in_progress", "pending")
+
+
+async def test_a_note_without_room_in_the_list_is_in_the_journal(tmp_path, monkeypatch):
+    place = place_in(tmp_path, "a")
+    told = Counting(lambda _: Performed("completed", "n" * 400))
+    size = place.sheet_path.stat().st_size
+    monkeypatch.setattr("agency.workspace.tasks.place.MAX_BYTES", size + 100)
+    assert (await loop_in(place, told).run()).ok
+    (task,) = place.read_tasks()
+    assert (task.status, task.note) == ("completed", None)
+    assert place.journal.read()["a"].note == "n" * 400
+    with pytest.raises(FullError, match="would be larger"):
+        place.change_tasks({}, (Task(name="b", description="x" * 100),))
+    monkeypatch.undo()
+    await loop_in(place, told).run()
+    assert place.read_tasks()[0].note == "n" * 400
+    assert told.performed == ["a"]
 
 
 def test_a_crash_between_the_list_and_the_mark_makes_nothing_twice(tmp_path, monkeypatch):

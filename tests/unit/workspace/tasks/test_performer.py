@@ -124,7 +124,7 @@ async def test_a_file_without_end_is_cut(tmp_path, monkeypatch):
 
 
 async def test_old_logs_are_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_LOGS", 2)
+    monkeypatch.setattr("agency.workspace.logs.MOST_LOGS", 2)
     logs = place_in(tmp_path).workspace / "logs"
     logs.mkdir()
     for number in range(3):

@@ -159,13 +159,33 @@ class Approvals:
         finally:
             entry.waited_for = False
 
+    def check(self, approval: str, decision: ApprovalDecision) -> Asked:
+        """Return what a decision is about, if it counts now; nothing is decided.
+
+        Raises:
+            DecisionRefusedError: there is no such approval, it is decided, or another was meant.
+        """
+        return self._decidable(approval, decision).asked
+
     def decide(self, approval: str, decision: ApprovalDecision) -> Asked:
         """Take a person's decision; whether this person may decide was checked before.
 
         Raises:
-            DecisionRefusedError: there is no such approval, it is decided, or another was meant.
+            DecisionRefusedError: as of `check`.
             OSError: it could not be put into the journal; nothing was decided.
         """
+        entry = self._decidable(approval, decision)
+        state: Literal["approved", "denied"] = (
+            "approved" if decision.decision == "approve" else "denied"
+        )
+        decided = entry.asked.model_copy(update={"state": state, "decided_by": decision.decided_by})
+        self._journal.add(decided, durable=True)
+        entry.asked = decided
+        entry.changed.set()
+        self._changed()
+        return decided
+
+    def _decidable(self, approval: str, decision: ApprovalDecision) -> _Entry:
         self._drop_expired()
         entry = self._entries.get(approval)
         if entry is None:
@@ -176,15 +196,7 @@ class Approvals:
             raise DecisionRefusedError(
                 409, "hash-differs", "the digest is not that of the call that waits"
             )
-        state: Literal["approved", "denied"] = (
-            "approved" if decision.decision == "approve" else "denied"
-        )
-        decided = entry.asked.model_copy(update={"state": state, "decided_by": decision.decided_by})
-        self._journal.add(decided, durable=True)
-        entry.asked = decided
-        entry.changed.set()
-        self._changed()
-        return decided
+        return entry
 
     def find(self, approval: str) -> Asked | None:
         """Return an approval that counts."""

@@ -75,7 +75,7 @@ class Tools(Protocol):
         ...
 
     def redactor(self) -> Redactor:
-        """Return the redactor of every secret that is held."""
+        """Return the redactor of every secret that is held, or that a server still has."""
         ...
 
     async def call(self, tool: Tool, args: Mapping[str, Any]) -> Raw:
@@ -130,7 +130,7 @@ class Dispatcher:
     make_id: Callable[[], str] = lambda: new_id("call")
     make_mark: Callable[[], str] = lambda: secrets.token_hex(8)
     policy: Policy | None = None
-    _doubtful: dict[str, Begun] = field(default_factory=dict)
+    _doubtful: dict[str, list[Begun]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[Result | Refusal]] = field(default_factory=set)
 
     async def tell_left(self) -> None:
@@ -139,7 +139,7 @@ class Dispatcher:
         for old in left[:-MAX_DOUBTS]:
             self.journal.add(Ended(id=old.id))
         for begun in left[-MAX_DOUBTS:]:
-            self._doubtful[begun.digest] = begun
+            self._doubtful.setdefault(begun.digest, []).append(begun)
             if begun.told:
                 continue
             _log.warning("a call was in flight when the gateway ended", extra=_fields(begun))
@@ -197,8 +197,8 @@ class Dispatcher:
             await self._record_decision(going, policy, verdict)
             if verdict.answer is Answer.DENY or verdict.tool is None or policy is None:
                 return Refusal("policy", _refusal(verdict))
-            if (doubt := self._doubtful.pop(going.digest, None)) is not None:
-                return await self._tell_doubt(going, doubt)
+            if (doubts := self._doubtful.pop(going.digest, None)) is not None:
+                return await self._tell_doubt(going, doubts)
             approval = None
             if verdict.answer is Answer.ASK:
                 asked = await self._ask(going, policy, verdict)
@@ -231,14 +231,20 @@ class Dispatcher:
             trace=going.call.trace,
         )
 
-    async def _tell_doubt(self, going: _Going, doubt: Begun) -> Refusal:
-        """Answer the first repetition of a call whose outcome nobody knows; it is not made."""
+    async def _tell_doubt(self, going: _Going, doubts: list[Begun]) -> Refusal:
+        """Answer the first repetition of calls whose outcome nobody knows; it is not made.
+
+        All that were the same are told of by this one answer, and in doubt no more.
+        """
         await self._end(going, "not-repeated")
-        self.journal.add(Ended(id=doubt.id))
+        for doubt in doubts:
+            self.journal.add(Ended(id=doubt.id))
+        times = f", under way {len(doubts)} times," if len(doubts) > 1 else ""
         return Refusal(
             "outcome-unknown",
-            f"the outcome of this same call ({doubt.id}) is unknown: the gateway ended while it "
-            "ran. It was not made again. Look at what it did; call once more to make it anew",
+            f"the outcome of this same call ({doubts[0].id}){times} is unknown: the gateway ended "
+            "while it ran. It was not made again. Look at what it did; call once more to make it "
+            "anew",
         )
 
     async def _ask(self, going: _Going, policy: Policy, verdict: Verdict) -> str | Refusal:

@@ -68,6 +68,7 @@ class Server:
     _work: asyncio.Task[None] | None = None
     _gone: asyncio.Future[None] = field(default_factory=asyncio.Future)
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
+    _ending: bool = False
 
     def start(self) -> None:
         """Begin to run it."""
@@ -88,6 +89,7 @@ class Server:
             async with asyncio.timeout(drain_s):
                 while self.calls:  # noqa: ASYNC110 - rare, and without an event of its own
                     await asyncio.sleep(0.05)
+        self._ending = True
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
@@ -119,9 +121,13 @@ class Server:
             made.cancel()
             self.calls -= 1
 
+    def offers(self, list_sha256: str) -> bool:
+        """Return whether the tools that it offers now have this digest."""
+        return self._offers is not None and list_digest(self._offers) == list_sha256
+
     def accept(self, list_sha256: str) -> bool:
         """Accept the tools that it offers now, if they have this digest."""
-        if self._offers is None or list_digest(self._offers) != list_sha256:
+        if self._offers is None or not self.offers(list_sha256):
             return False
         self.acceptances.accept(self.name, self.spec, self._offers)
         self._offer(self._offers)
@@ -164,6 +170,8 @@ class Server:
             finally:
                 self._connection, self.tools = None, ()
                 self._gone.set_result(None)
+            if self._ending:  # a group of tasks tells of its own fault alone, not of a cancellation
+                return
             self.health, self.reason = "failing", self.said.fault or fault
             self._looked.set()
             last = self.said.window.decode(errors="replace").strip().rpartition("\n")[2]

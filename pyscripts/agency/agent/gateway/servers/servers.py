@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,7 +50,8 @@ class Servers:
     _keys: dict[str, str] = field(default_factory=dict)
     _secrets: Mapping[str, SecretValue] = field(default_factory=dict)
     _redactor: Redactor = field(init=False)
-    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+    _replaced: tuple[SecretValue, ...] = ()  # since `apply`; servers still have them
+    _leaving: dict[asyncio.Task[None], tuple[SecretValue, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._redactor = Redactor(self.kept)
@@ -61,7 +62,7 @@ class Servers:
         return Offered(tools, frozenset(n for n, each in self._servers.items() if each.cut_off))
 
     def redactor(self) -> Redactor:
-        """Return the redactor of every secret that is held."""
+        """Return the redactor of every secret that is held, or that a server still has."""
         return self._redactor
 
     async def call(self, tool: Tool, args: Mapping[str, Any]) -> Raw:
@@ -81,8 +82,11 @@ class Servers:
         Raises:
             InternalError: one is too short to be struck out of results; the old ones are kept.
         """
-        self._redactor = Redactor([*self.kept, *secrets.values()])
-        self._secrets = dict(secrets)
+        held = {value.digest() for value in secrets.values()}
+        gone = [value for value in self._secrets.values() if value.digest() not in held]
+        replaced = (*self._replaced, *gone)
+        self._redactor = self._knowing(secrets.values(), replaced)
+        self._secrets, self._replaced = dict(secrets), replaced
 
     def apply(self, document: Document | None) -> None:
         """Run the servers of a document; calls at hand end on the servers that they are on."""
@@ -90,8 +94,11 @@ class Servers:
         keys = {name: self._key(spec) for name, spec in wanted.items()}
         for name in [n for n in self._servers if self._keys[n] != keys.get(n)]:
             leaving = asyncio.create_task(self._servers.pop(name).stop(_DRAIN_S))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            # A call at hand may answer with the values that its server was given.
+            self._leaving[leaving] = self._replaced
+            leaving.add_done_callback(self._left)
+        self._replaced = ()
+        self._redactor = self._knowing(self._secrets.values())
         for name in wanted.keys() - self._servers.keys():
             self._servers[name] = self._begin(name, wanted[name])
         self._keys = keys
@@ -101,6 +108,11 @@ class Servers:
     def reports(self) -> tuple[GatewayServer, ...]:
         """Tell the state of each server."""
         return tuple(self._servers[name].report() for name in sorted(self._servers))
+
+    def offers(self, name: str, list_sha256: str) -> bool:
+        """Return whether the tools that a server offers now have this digest."""
+        server = self._servers.get(name)
+        return server is not None and server.offers(list_sha256)
 
     def accept(self, name: str, list_sha256: str) -> bool:
         """Accept the tools that a server offers now, if they have this digest."""
@@ -122,6 +134,17 @@ class Servers:
         await asyncio.gather(*self._leaving, return_exceptions=True)
         await asyncio.gather(*(each.stop() for each in self._servers.values()))
         self._servers.clear()
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        """Forget a server that is gone, and the values that it alone still had."""
+        del self._leaving[task]
+        self._redactor = self._knowing(self._secrets.values(), self._replaced)
+
+    def _knowing(
+        self, held: Iterable[SecretValue], replaced: Iterable[SecretValue] = ()
+    ) -> Redactor:
+        still = (value for values in self._leaving.values() for value in values)
+        return Redactor([*self.kept, *held, *replaced, *still])
 
     def _key(self, spec: McpServer) -> str:
         """Name a way of running a server: its lines in the document, and its secrets' values."""

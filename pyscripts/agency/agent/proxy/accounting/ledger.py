@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 SCHEMA = Schema("agency.agent.proxy.accounting:migrations", ("0001",))
 _KEPT_DAYS = 400
-_DAY_S = 86_400
 
 _SUM = (
     "SELECT coalesce(sum(tokens), 0), coalesce(sum(nanos), 0) FROM {table} "
@@ -49,6 +48,12 @@ _ADD = text(
 _RESERVE = text(
     "INSERT INTO reserved (id, agent, day, tokens, nanos) "
     "VALUES (:id, :agent, :day, :tokens, :nanos)"
+)
+# The days that were first used last, in the order of their rows: whatever the clock says at this
+# start, or said before, is no reason to forget what was used.
+_FORGET = text(
+    "DELETE FROM used WHERE day NOT LIKE :month AND day NOT IN "
+    "(SELECT day FROM used GROUP BY day ORDER BY max(rowid) DESC LIMIT :kept)"
 )
 _SUMS = {name: text(_SUM.format(table=name)) for name in ("used", "reserved")}
 
@@ -103,8 +108,8 @@ class Ledger:
                     _ADD, {"agent": agent, "day": day, "tokens": tokens, "nanos": cost}
                 )
             connection.execute(text("DELETE FROM reserved"))
-            oldest = _day(self._clock, -_KEPT_DAYS * _DAY_S)
-            connection.execute(text("DELETE FROM used WHERE day < :oldest"), {"oldest": oldest})
+            month = _month(_day(self._clock))
+            connection.execute(_FORGET, {"month": month, "kept": _KEPT_DAYS})
             return len(rows)
 
         with _told():
@@ -180,7 +185,7 @@ async def open_ledger(path: Path, clock: Clock) -> AsyncIterator[Ledger]:
 
 def _spent(connection: Connection, agent: str, day: str) -> Spent:
     sums = {}
-    for period in (day, day[:7] + "-%"):
+    for period in (day, _month(day)):
         rows = [
             connection.execute(each, {"agent": agent, "period": period}).one()
             for each in _SUMS.values()
@@ -190,8 +195,13 @@ def _spent(connection: Connection, agent: str, day: str) -> Spent:
     return Spent(of_day, of_month.nanos)
 
 
-def _day(clock: Clock, offset_s: float = 0.0) -> str:
-    return Clock(wall=lambda: clock.wall() + offset_s).now_iso()[:10]
+def _day(clock: Clock) -> str:
+    return clock.now_iso()[:10]
+
+
+def _month(day: str) -> str:
+    """Return the pattern of the days of a day's month."""
+    return day[:7] + "-%"
 
 
 @contextmanager

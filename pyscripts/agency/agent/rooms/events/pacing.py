@@ -10,7 +10,8 @@ WINDOW_MS = 60_000
 def wait_ms(said: Sequence[int], limit: int, now: int) -> int:
     """Return how long to wait before the next message; `said` are the times of earlier ones.
 
-    A time that lies ahead (the clock was put back) counts as now.
+    A time that lies ahead counts as now: the clock was put back since the inbox was asked, which
+    keeps no such time.
     """
     recent = sorted(min(each, now) for each in said if each > now - WINDOW_MS)
     if len(recent) < limit:

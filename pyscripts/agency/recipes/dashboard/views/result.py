@@ -71,7 +71,8 @@ class Result:
     version: str = ""
     modified: bool = False
     seconds: float | None = None
-    deadline: str = ""
+    deadline_s: float | None = None
+    deadline_reached: bool = False
     stages: tuple[Stage, ...] = ()
     left: tuple[str, ...] = ()
     swept: tuple[str, ...] = ()
@@ -96,6 +97,7 @@ def read_result(text: str | None) -> Result:
         return Result(faults=("result.json is damaged: it is no JSON object",))
     faults: list[str] = []
     teardown = _mapping(document, "teardown", faults)
+    deadline = _mapping(document, "deadline", faults)
     return Result(
         there=True,
         domain=_text(document.get("domain")),
@@ -103,7 +105,8 @@ def read_result(text: str | None) -> Result:
         version=_text(document.get("version")),
         modified=document.get("modified") is True,
         seconds=_seconds(document.get("seconds")),
-        deadline=_text(document.get("deadline")),
+        deadline_s=_seconds(deadline.get("seconds")),
+        deadline_reached=deadline.get("reached") is True,
         stages=tuple(_stages(document, faults)),
         left=_texts(teardown.get("left")),
         swept=_texts(teardown.get("swept")),
@@ -206,9 +209,9 @@ def _scalar(value: object) -> str:
 
 
 def _mapping(document: Mapping[str, object], key: str, faults: list[str]) -> Mapping[str, object]:
-    found = document.get(key, {})
-    if isinstance(found, dict):
-        return found
+    found = document.get(key)
+    if found is None or isinstance(found, dict):
+        return found or {}
     faults.append(f"its {key} cannot be read: it is no JSON object")
     return {}
 
