@@ -5,7 +5,7 @@ proposed ──▶ waiting ──▶ granted ──▶ running ──▶ done | 
     │           └───────────┴──▶ refused | expired
     └──▶ granted | refused, and for a look: done | failed | refused
 
-What has not begun may become withdrawn: its sender deleted the message.
+What has not begun may become withdrawn: its message was deleted, or a person took it back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class State(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     EXPIRED = "expired"  # its deadline passed before it began
-    WITHDRAWN = "withdrawn"  # its message was deleted before it began
+    WITHDRAWN = "withdrawn"  # it was taken back before it began
 
 
 FINAL = frozenset({State.DONE, State.FAILED, State.REFUSED, State.EXPIRED, State.WITHDRAWN})

@@ -48,6 +48,7 @@ _OUTCOMES: Mapping[State, CommandOutcome] = {
     State.DONE: CommandOutcome.DONE,
     State.REFUSED: CommandOutcome.REFUSED,
     State.EXPIRED: CommandOutcome.EXPIRED,
+    State.WITHDRAWN: CommandOutcome.REFUSED,  # nothing was done
 }
 
 

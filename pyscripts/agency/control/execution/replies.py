@@ -6,13 +6,14 @@ Source: Matrix specification 1.11, "Threading", "Rich replies", "User and room m
 from __future__ import annotations
 
 import html
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agency.canonical import canonical_json
-from agency.control.operation import Origin
+from agency.control.operation import Origin, OriginKind
 from agency.control.store.outbox import Message, transaction_id
 from agency.protocols import NOTICE_KEY, REPLY_KEY
 
@@ -35,6 +36,13 @@ class Reply:
     text: str
     block: str = ""
     final: bool = True
+
+
+def kept(reply: Reply, origin: Origin) -> str | None:
+    """Encode a reply for its operation's row, where no room gets it; None otherwise."""
+    if origin.kind is OriginKind.MATRIX:
+        return None
+    return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
 
 
 def printable(text: str) -> str:

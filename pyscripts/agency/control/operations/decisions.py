@@ -27,8 +27,8 @@ from agency.control.store.audit import Outcome
 class Decisions:
     """Decisions that people may take on operations that have not begun.
 
-    `settle` puts the end of one on record, and `forget` gives its place up; `plan_of` says what one
-    would do now.
+    `settle` puts the end of one on record; `forget` gives up the place of one that was withdrawn,
+    and answers who waits for it; `plan_of` says what one would do now.
     """
 
     approvals: Approvals
@@ -127,8 +127,13 @@ class Decisions:
                 None if fresh is None else withdraw(connection, self.approvals.clock, fresh[0], by)
             )
 
-        ended = await self.calls.whole(database.write(change))
+        async def withdrawn() -> Operation | None:
+            ended = await database.write(change)
+            if ended is not None:
+                self.forget(ended)
+            return ended
+
+        ended = await self.calls.whole(withdrawn())
         if ended is None:
             raise RefusalError(f"{operation.id} has begun, and goes on")
-        self.forget(ended)
         return ended

@@ -20,6 +20,7 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
 from agency.control.operations.admitting.messages import Messages
+from agency.control.operations.admitting.withdrawal import WITHDRAWN
 from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
@@ -340,9 +341,10 @@ class Operations:
         return await self.decisions.grant(beginning, by, confirmed)
 
     def forget(self, operation: Operation) -> None:
-        """Let go of an operation that was withdrawn in the store: it takes no place any more."""
+        """Let go of an operation that was withdrawn in the store, and answer who waits for it."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+        self._proposals.answer(operation.id, WITHDRAWN)
 
     def stand(self, standing: tuple[ApprovalRule, ...]) -> None:
         """Put the rules into force that follow from what is kept."""

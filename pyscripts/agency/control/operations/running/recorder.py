@@ -159,7 +159,7 @@ class Recorder:
         Raises:
             VoidGrantError: the stored operation differs, its target is to be something else by now,
                 or too few approvals of it are left.
-            WithdrawnError: its message was deleted.
+            WithdrawnError: it was withdrawn.
             NotWantedError: the reconciler asked for it, and something else is wished by now.
         """
         running = replace(operation, state=State.RUNNING)
@@ -171,7 +171,7 @@ class Recorder:
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
             if found[0].state is State.WITHDRAWN:
-                raise WithdrawnError("the message was deleted before the command began")
+                raise WithdrawnError("the command was withdrawn before it began")
             if again and found[0].state is State.RUNNING:
                 return before
             if operation.rule is not None:
