@@ -67,7 +67,10 @@ class House:
         operations._dispatcher.take_away = take_away
         self.vault = self.safe.vault(changed=changed)
         forms = Forms(
-            self.vault, "https://agency.example", lambda: f"form-{next(self.safe.numbers)}"
+            self.vault,
+            "https://agency.example",
+            lambda: f"form-{next(self.safe.numbers)}",
+            self.safe.speaker(),
         )
         self.desk = SecretDesk(self.vault, forms, self.waiting, push)
         lifecycle: Any = Agents()

@@ -148,8 +148,10 @@ async def test_a_start_waits_for_no_answer_to_what_was_withdrawn(desk: Desk) -> 
     starting = asyncio.create_task(
         reconcile(["pm"], targets, front, desk.clock, lambda: "t-starting")
     )
-    while not (found := await desk.database.read(stored.unfinished)):
+    while True:
         await asyncio.sleep(0.001)
+        if found := await desk.database.read(stored.unfinished):
+            break
     await front.decisions.withdraw(found[0].id, ALICE)
     await asyncio.wait_for(starting, 10)
     assert "pm" not in farm.herd.running

@@ -64,7 +64,9 @@ def withdraw(
     if operation.state in _BEGUN:
         return None
     withdrawn = replace(operation, state=State.WITHDRAWN)
-    operations.move(connection, operation, withdrawn, clock.now_ms(), kept(WITHDRAWN, operation.origin))
+    operations.move(
+        connection, operation, withdrawn, clock.now_ms(), kept(WITHDRAWN, operation.origin)
+    )
     facts = {"sender": operation.actor}
     entry = operation_entry(operation, Outcome.WITHDRAWN, facts, by=by)
     audit.append(connection, clock, entry)
