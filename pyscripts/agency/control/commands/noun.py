@@ -67,6 +67,7 @@ class Noun:
         role: str | None = None,
         bare: tuple[str, ...] = (),
         target_kind: str = "",
+        acts: bool = False,
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
 
@@ -88,6 +89,7 @@ class Noun:
             role=role,
             bare=bare,
             target_kind=target_kind,
+            acts=acts,
         )
 
         def declare(handler: H) -> H:

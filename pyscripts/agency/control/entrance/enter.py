@@ -31,7 +31,7 @@ from agency.control.operations.admitting.entries import (
 )
 from agency.control.operations.proposals import IdUsedError, TooManyError
 from agency.control.operations.running.execution import INTERNAL
-from agency.control.policy import Role, includes, needed
+from agency.control.policy import Role, includes, needed, reaches
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
 from agency.control.vault.values import Waiting
@@ -163,7 +163,8 @@ async def _admitted(
     """Read a command and have it taken, or refuse it on record; `goes_on` says that it has not
     ended when it is taken."""
     operations, trace = entrance.operations, entrance.new_trace()
-    origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
+    sent_ts = min(asked.sent_ts, entrance.clock.now_ms())
+    origin = Origin(asked.kind, asked.id, sent_ts, role=asked.role)
     if (token := token_in(asked.text)) is not None:
         await _refuse(operations, asked, origin, trace, {"code": "secret-in-text", "kind": token})
         text = f"This text holds {token}, so nothing was done. {EXPOSED} {INSTEAD}"
@@ -238,11 +239,12 @@ _REFUSALS: Mapping[type[AgencyError], Refusal] = {
 
 
 def _check_reach(asked: Asked, command: Command) -> None:
+    if asked.role is None or reaches(asked.role, command.spec):
+        return
     wanted = needed(command.spec)
-    if asked.role is not None and not includes(asked.role, wanted):
-        raise _NarrowError(
-            f"{command.name} takes the role {wanted}, and this token gives {asked.role}"
-        )
+    if includes(asked.role, wanted):
+        raise _NarrowError(f"{command.name} writes, and a token of a {asked.role} only looks")
+    raise _NarrowError(f"{command.name} takes the role {wanted}, and this token gives {asked.role}")
 
 
 async def _check_age(entrance: Entrance, origin: Origin) -> None:

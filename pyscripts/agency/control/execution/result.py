@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the st
 
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
+    from agency.control.policy import Role
     from agency.control.store.agents import Change
 
 
@@ -44,6 +45,7 @@ class Invocation:
     operation: str = ""
     rule: str | None = None
     by: str = "matrix"  # an OriginKind: the way by which it came
+    role: Role | None = None  # the most that the token gives by which it came
 
 
 class Stored(Protocol):

@@ -106,8 +106,10 @@ class Decisions:
         await self.calls.whole(settled())
         return ended
 
-    async def withdraw(self, beginning: str, by: str) -> Operation:
+    async def withdraw(self, beginning: str, by: str, limit: Role | None = None) -> Operation:
         """Take back an operation that has not begun; return it.
+
+        `limit` is the most that the token of `by` gives, if one was used.
 
         Raises:
             RefusalError: there is none, it has begun, or it is neither `by`'s nor `by` an admin.
@@ -118,7 +120,7 @@ class Decisions:
             many = "several operations begin" if found else "no operation begins"
             raise RefusalError(f"{many} with {beginning}", hint="`approvals list` shows the ids")
         (operation,) = found
-        if by != operation.actor and not self.policy.people.may(by, Role.ADMIN):
+        if by != operation.actor and not self.policy.people.may(by, Role.ADMIN, limit):
             raise RefusalError(f"only {operation.actor} or an admin may withdraw {operation.id}")
 
         def change(connection: Connection) -> Operation | None:
