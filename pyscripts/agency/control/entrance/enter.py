@@ -199,7 +199,8 @@ async def _admitted(
 def _holding(entrance: Entrance, asked: Asked, origin: Origin, *, goes_on: bool) -> Iterator[None]:
     """Hold the value that came with a command until that ends; longer if it goes on after it.
 
-    Who waits no longer leaves the value behind: the command may still have its turn.
+    Who waits no longer leaves the value behind: the command may still have its turn. A command that
+    is sent again and refused lets go of nothing: what came with it before is the operation's.
 
     Raises:
         RefusalError: there is no vault, or too many values wait.
@@ -216,7 +217,7 @@ def _holding(entrance: Entrance, asked: Asked, origin: Origin, *, goes_on: bool)
     except asyncio.CancelledError:
         raise
     except BaseException:
-        entrance.values.take(key)
+        entrance.values.take_back(key)
         raise
     if not goes_on:
         entrance.values.take(key)

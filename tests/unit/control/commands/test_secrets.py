@@ -12,7 +12,7 @@ from vaulting import CANARY, Safe, wanted
 
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
-from agency.control.entrance.enter import Answer, Asked, Entrance, enter
+from agency.control.entrance.enter import Answer, Asked, Entrance, Refusal, enter, submit
 from agency.control.events import IncomingEvent
 from agency.control.operations import OriginKind
 from agency.control.policy import People, Policy, critical_secrets
@@ -228,6 +228,59 @@ async def test_the_same_request_again_stores_nothing_again(house: House) -> None
     again = await house.entered("!agency secrets set github", CANARY)
     assert again == first
     assert (await house.vault.info("github")).secret.version == 1
+    assert not house.waiting._held
+
+
+ROTATE = "!agency secrets rotate github"
+
+
+@pytest.mark.parametrize(
+    ("again", "refusal"),
+    [
+        (None, None),
+        (ROTATE, Refusal.TOO_MANY),
+        ("!agency secrets rotate gitlab", Refusal.ID_USED),
+    ],
+)
+async def test_a_request_that_is_sent_again_and_refused_lets_go_of_no_value(
+    house: House, again: str | None, refusal: Refusal | None
+) -> None:
+    """The first waits for an approval, and is sent again under its key."""
+    await house.make(critical=True)
+    operations, clock = house.front.operations, house.front.desk.clock
+    operations.stand(critical_secrets(["github"]))
+    entrance = Entrance(operations, clock, lambda: "t-http", house.waiting)
+
+    async def sent(said: str, value: str) -> Any:
+        now = clock.now_ms()
+        asked = Asked(OriginKind.HTTP, f"{ALICE}/k", ALICE, said, now, SecretValue(value))
+        made = await submit(entrance, asked)
+        await house.front.desk.finish(operations)
+        return made
+
+    made = await sent(ROTATE, "the first value")
+    assert house.waiting.holds(made.id)
+    if again is not None:
+        full = operations.max_outbox
+        operations.max_outbox = 0 if refusal is Refusal.TOO_MANY else full
+        assert (await sent(again, "another value")).refusal is refusal
+        operations.max_outbox = full
+    await house.say(f"approve {made.short}", BOB)
+    await house.vault.bind("github", "pm", ALICE)
+    assert [each.reveal() for each in await house.vault.values_of("pm")] == ["the first value"]
+    assert not house.waiting._held
+
+
+async def test_a_request_that_is_refused_leaves_no_value_behind(house: House) -> None:
+    operations, clock = house.front.operations, house.front.desk.clock
+    entrance = Entrance(operations, clock, lambda: "t-http", house.waiting)
+    operations.max_outbox = 0
+    value = SecretValue(CANARY)
+    asked = Asked(OriginKind.HTTP, f"{ALICE}/k", ALICE, ROTATE, clock.now_ms(), value)
+    for _ in range(2):
+        refused = await submit(entrance, asked)
+        assert isinstance(refused, Answer)
+        assert refused.refusal is Refusal.TOO_MANY
     assert not house.waiting._held
 
 
