@@ -59,7 +59,8 @@ class Stored(Protocol):
 class Result:
     """Result of a command.
 
-    `changes` and `stored` are committed together with its audit row and reply.
+    `changes` and `stored` are committed together with its audit row and reply. `later` is kept in
+    place of a text that must be at rest nowhere.
     """
 
     text: str
@@ -68,12 +69,13 @@ class Result:
     detail: Mapping[str, object] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     stored: tuple[Stored, ...] = ()
+    later: str = ""
 
     def reply(self) -> Reply:
         """Make the final reply."""
         from agency.control.execution.replies import Reply
 
-        return Reply(self.outcome is Outcome.DONE, self.text, self.block)
+        return Reply(self.outcome is Outcome.DONE, self.text, self.block, later=self.later)
 
 
 Handler = Callable[[Invocation], Awaitable[Result]]

@@ -24,7 +24,7 @@ from agency.control.operations.admitting.withdrawal import WITHDRAWN
 from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
-from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
+from agency.control.operations.proposals import Calls, Proposals, Tell, Unkept, tell_nobody
 from agency.control.operations.running.changes import Changes
 from agency.control.operations.running.dispatch import (
     Dispatcher,
@@ -97,6 +97,7 @@ class Operations:
     _fatal: BaseException | None = None
     decisions: Decisions = field(init=False)
     safety: Safety = field(init=False)
+    unkept: Unkept = field(init=False)  # answers that the store does not have as they are
     _bounds: Bounds = field(init=False)
     _looks: Looks = field(init=False)
     _recorder: Recorder = field(init=False)
@@ -120,6 +121,7 @@ class Operations:
             is_full=lambda: self.active >= self.max_outbox,
             max_age_s=lambda: self.rules.max_age_s,
         )
+        self.unkept = self._proposals.unkept
         cards = Cards(
             self.database,
             self.clock,
@@ -140,6 +142,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            shown=self.unkept.put,
             applied=self.applied,
             plan=self.plan,
         )

@@ -63,9 +63,9 @@ class Recorder:
     """Writer of operations.
 
     It calls `applied` with changes of the inventory that are in the store, `say` for each queued
-    reply, `answered` at every end, and `told` for each report on an operation that came from no
-    room. `cards` has the status cards that end with their operations. `ended` counts what ended
-    since the start, by action.
+    reply, `shown` before and `answered` at every end, and `told` for each report on an operation
+    that came from no room. `cards` has the status cards that end with their operations. `ended`
+    counts what ended since the start, by action.
     """
 
     database: Database
@@ -79,6 +79,7 @@ class Recorder:
     told: Callable[[str, str], None]
     cards: Cards
     applied: Callable[[Sequence[Change]], None] = _nothing
+    shown: Callable[[str, Reply], None] = lambda _operation, _reply: None
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
     plan: Planner = plan_nothing
 
@@ -213,6 +214,8 @@ class Recorder:
         """
         commit = partial(self._commit, settlement=settlement)
         about = fields_of(settlement)
+        if settlement.operation is not None and settlement.reply is not None:
+            self.shown(settlement.operation.id, settlement.reply)
         try:
             what = "cannot record a result"
             queued = await self._insist(commit, what, about, flush=settlement.flush)
