@@ -71,6 +71,16 @@ let
   );
   isOurs = user: lib.any (name: agents.${name}.user == user) names;
 
+  # Features that instance.yaml refuses to an agent in a container, too.
+  forUnits =
+    name:
+    lib.filter (feature: agents.${name}.${feature}.enable) [
+      "browser"
+      "codingAgent"
+      "taskLoop"
+      "workspace"
+    ];
+
   # The template's instances for one agent: what differs between agents is in a drop-in.
   templates = lib.filterAttrs (
     name: _: lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name
@@ -241,6 +251,13 @@ in
           message = ''
             agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString naming.uids.lowest} to ${toString naming.uids.highest}, the range of agents.
             Choose one in that range, or leave it out to have one allocated.
+          '';
+        }) names
+        ++ map (name: {
+          assertion = agents.${name}.runtime != "docker" || forUnits name == [ ];
+          message = ''
+            agency.agents.${name}: it runs in a container, and ${lib.concatStringsSep ", " (forUnits name)} would be of its user, outside of it.
+            Turn that off: timers of its Gosuto and messages in its rooms give it work; or set runtime: systemd in instance.yaml.
           '';
         }) names
         ++ map (name: {

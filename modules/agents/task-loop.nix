@@ -14,6 +14,13 @@ let
   collecting = lib.filterAttrs (
     _: agent: agent.taskLoop.enable && agent.taskLoop.issues != null
   ) agents;
+  # Nothing would be handed over for them: their lists wait for ever.
+  idle = lib.filterAttrs (
+    _: agent:
+    agent.taskLoop.enable
+    && agent.taskLoop.command == [ ]
+    && !(agent.program.enable && agent.program.kind == "builtin")
+  ) agents;
   # What the collector, who holds the forge's token, writes for the scheduler, which is the agent.
   wishes = "/var/lib/agency-issues/%i/wishes.json";
   # What the control plane hands over when it starts an agent whose program is builtin.
@@ -191,6 +198,14 @@ in
       };
     }
   ) collecting;
+
+  # A guest is given programs by its parts, which are installed over this.
+  config.warnings = lib.optionals (config.agency.platform == "nixos") (
+    map (name: ''
+      agency.agents.${name}: nothing does the tasks of its task loop, as it has no program of the kind builtin.
+      Set agency.agents.${name}.taskLoop.command, or give it such a program in instance.yaml and run `agency render`.
+    '') (lib.attrNames idle)
+  );
 
   config.assertions = map (name: {
     assertion = agents.${name}.taskLoop.enable -> agents.${name}.workspace.enable;

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader never sees half a file, also after a crash."""
+"""Atomic writes: a reader never sees half a file, also after a crash; and whether one is there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def _cannot_write(path: Path, error: OSError) -> AgencyError:
         where=str(path),
         hint="check the permissions and the free space of that directory; nothing was changed",
     )
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether there is surely no file; why one is hidden is for its reader to tell.
+
+    `Path.exists` raises PermissionError, or from Python 3.14 on says that there is none.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:

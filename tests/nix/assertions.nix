@@ -20,6 +20,12 @@ let
     lib.genAttrs names (_: {
       enable = false;
     });
+  forUnits = [
+    "browser"
+    "codingAgent"
+    "taskLoop"
+    "workspace"
+  ];
   previewed =
     except:
     lib.mkForce (lib.remove except (lib.attrNames (lib.importJSON ../../modules/unwritten.json)));
@@ -51,7 +57,24 @@ in
   contained-agent-without-engine = {
     file = "control/default.nix";
     says = "the control plane may not use the Docker Engine";
-    module.agency.agents.pm.runtime = lib.mkForce "docker";
+    module.agency.agents.pm = off forUnits // {
+      runtime = lib.mkForce "docker";
+    };
+  };
+  contained-agent-with-a-task-loop = {
+    file = "agents/default.nix";
+    says = "it runs in a container, and taskLoop, workspace would be of its user, outside of it";
+    module.agency = {
+      control.docker.enable = true;
+      agents.pm =
+        off [
+          "browser"
+          "codingAgent"
+        ]
+        // {
+          runtime = lib.mkForce "docker";
+        };
+    };
   };
   service-ports-collide = {
     file = "instance.nix";

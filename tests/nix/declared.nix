@@ -13,18 +13,21 @@ let
   inherit (machine) config;
   inherit (machine.pkgs) lib;
   unit = name: config.systemd.units.${name}.text;
-  otherwise =
+  changed =
     (machineWith [
       {
         agency.agents.pm = {
           limits.memoryMax = "3G";
           browser.enable = false;
+          taskLoop.command = [ "my-agent" ];
         };
       }
-    ]).config.agency.agents.pm;
+    ]).config;
+  otherwise = changed.agency.agents.pm;
 in
 {
   failing = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
+  inherit (config) warnings;
   settings = lib.mapAttrs (
     name: _: builtins.fromJSON config.environment.etc."agency/agents/${name}.json".text
   ) config.agency.agents;
@@ -41,5 +44,6 @@ in
   otherwise = {
     inherit (otherwise.limits) memoryMax cpuQuota;
     browser = otherwise.browser.enable;
+    inherit (changed) warnings;
   };
 }

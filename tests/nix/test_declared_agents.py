@@ -98,4 +98,14 @@ def test_its_issues_are_read_with_a_secret_that_it_never_sees(host: dict[str, An
 
 
 def test_a_host_may_say_otherwise(host: dict[str, Any]) -> None:
-    assert host["otherwise"] == {"memoryMax": "3G", "cpuQuota": "150%", "browser": False}
+    told = host["otherwise"]
+    assert (told["memoryMax"], told["cpuQuota"], told["browser"]) == ("3G", "150%", False)
+
+
+def test_a_task_loop_that_nothing_works_for_is_told_until_a_command_does(
+    host: dict[str, Any],
+) -> None:
+    (told,) = host["warnings"]
+    assert told.startswith("agency.agents.pm: nothing does the tasks of its task loop")
+    assert "Set agency.agents.pm.taskLoop.command" in told
+    assert host["otherwise"]["warnings"] == []

@@ -26,8 +26,10 @@ def use() -> None:
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     each = len(_RANGE) // count
-    own = itertools.cycle(_RANGE[number * each : (number + 1) * each])
     pid, elsewhere = os.getpid(), ports._free_port
+    mine = _RANGE[number * each : (number + 1) * each]
+    first = pid % each  # so that two runs of tests at once seldom meet
+    own = itertools.cycle([*mine[first:], *mine[:first]])
 
     def next_port(taken: set[int]) -> int:
         if os.getpid() != pid:

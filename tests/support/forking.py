@@ -68,7 +68,9 @@ class Server:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
             while "pid" not in (told := self._told()):
                 pass
-            return int(told["pid"])
+            pid = int(told["pid"])
+            self._ended.pop(pid, None)  # of the one that had this number before it
+            return pid
 
     def status(self, pid: int, timeout: float | None) -> int | None:
         """The exit status of a program as subprocess gives it; None if it has not ended by then."""

@@ -20,6 +20,7 @@ from agency.control.runtimes.process import ProcessRuntime
 _begin, _settle = Recorder.begin, Recorder.settle
 _stop, _restart = ProcessRuntime.stop, ProcessRuntime.restart
 _remove = ProcessRuntime.remove
+_send = Sender._send
 
 
 def kill() -> NoReturn:
@@ -60,8 +61,12 @@ async def settle(recorder: Recorder, settlement: Settlement) -> None:
     await _settle(recorder, settlement)
 
 
-async def send(_sender: Sender, _message: Any) -> NoReturn:
-    kill()
+async def send(sender: Sender, stored: Any) -> None:
+    """Kill at an answer. The card of a slow change goes out, and what was sent and not noted."""
+    reply = stored.message.content.get("org.agency.reply", {"card": 0})
+    if "card" not in reply and stored.sequence not in sender._doubtful:
+        kill()
+    await _send(sender, stored)
 
 
 def main() -> None:

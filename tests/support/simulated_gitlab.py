@@ -84,6 +84,13 @@ def _of(found: list[dict[str, Any]], request: web.Request, key: str = "iid") -> 
     raise web.HTTPNotFound(text='{"message":"404 Not found"}')
 
 
+def _paged(request: web.Request, found: list[dict[str, Any]]) -> web.Response:
+    """The page that is asked for; the whole list, if none is."""
+    size = int(request.query.get("per_page", len(found) or 1))
+    first = (int(request.query.get("page", 1)) - 1) * size
+    return web.json_response(found[first : first + size])
+
+
 @dataclass
 class _Pages:
     """The calls, each a method; `app` is their table."""
@@ -195,7 +202,7 @@ class _Pages:
         wanted = request.query.get("state", "all")
         after = datetime.fromisoformat(request.query.get("updated_after", "2000-01-01T00:00:00Z"))
         found = [r for r in lab.requests if datetime.fromisoformat(r["updated_at"]) >= after]
-        return web.json_response([r for r in found if wanted in ("all", r["state"])])
+        return _paged(request, [r for r in found if wanted in ("all", r["state"])])
 
     async def version(self, _: web.Request) -> web.Response:
         return web.json_response({"version": "18.0.0"})
@@ -252,7 +259,7 @@ class _Pages:
         key = (request.match_info["kind"], int(request.match_info["n"]))
         found = lab.notes.get(key, [])
         descending = request.query.get("sort") == "desc"
-        return web.json_response(found[::-1] if descending else found)
+        return _paged(request, found[::-1] if descending else found)
 
     async def add_note(self, request: web.Request) -> web.Response:
         lab = self.lab
@@ -305,7 +312,7 @@ class _Pages:
 
     async def read_issues(self, request: web.Request) -> web.Response:
         lab = self.lab
-        return web.json_response([i for i in lab.issues if i["state"] == request.query["state"]])
+        return _paged(request, [i for i in lab.issues if i["state"] == request.query["state"]])
 
     async def add_issue(self, request: web.Request) -> web.Response:
         lab = self.lab

@@ -234,10 +234,10 @@ class Agency:
         lines = calls.read_text().splitlines() if calls.exists() else []
         return [json.loads(line) for line in lines]
 
-    def give(self, rules: dict[str, Any]) -> None:
-        """Hand a Gosuto in by one person, and approve it by another."""
+    def give(self, rules: dict[str, Any], **sections: Any) -> None:
+        """Hand a Gosuto in by one person, and approve it by another; `sections` are laid over."""
         file = self.place / f"{self.name}.yaml"
-        file.write_text(json.dumps(self.policy(rules)))
+        file.write_text(json.dumps(self.policy(rules) | sections))
         with ThreadPoolExecutor(1) as pool:
             words = ("gosuto", "set", self.name)
             asked = pool.submit(command, socket_of(self.control), *words, attach=file)

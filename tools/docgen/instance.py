@@ -59,8 +59,8 @@ init` turns them on too, and says so. Recipe CI needs a forge besides: `gitlab`,
 - There is one forge: `forge` is left out where `services.gitlab` is on. The engine `gitea-actions`
   is a part of Gitea, so it needs one.
 - A task loop and the coding contract need a workspace. Limits, `egress` and features are for agents
-  that are units of a host: `runtime: docker` refuses them, and `agency up` takes no notice. A host
-  can set each otherwise, under `agency.agents.NAME` in `host.nix` ([options.md](options.md)).
+  that are units of a host: `runtime: docker` refuses them, and `agency up` says which do not run. A
+  host can set each otherwise, under `agency.agents.NAME` in `host.nix` ([options.md](options.md)).
 - A recipe is deployed at `RECIPE.ci.DOMAIN`, where Traefik routes it.
 - With `secrets.provider: sops` there is at least one recipient, and the same ones stand in
   `.sops.yaml` and in the encrypted file ([secrets.md](secrets.md)).

@@ -31,6 +31,10 @@ class ForgeError(AgencyError):
         self.after_s = after_s
 
 
+class ForgeTooLargeError(ForgeError):
+    """An answer above the bound of an answer, which nobody read to its end."""
+
+
 class ForgeUnreachableError(PrerequisiteError):
     """A forge that does not answer, or not in time."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from agency.errors import AgencyError
 from agency.instance.load import INSTANCE_FILE, LoadedInstance, instance_file, load_instance
 from agency.instance.needs import required_secrets
-from agency.instance.problems import InstanceError, Problem
+from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.reading.dependencies import note_dependencies
 from agency.instance.reading.recipients import disagreements, line_in
 from agency.instance.render import check_rendered
@@ -52,7 +52,7 @@ def advise(path: Path) -> tuple[Problem, ...]:
         loaded = load_instance(path, check_recipients=False)
     except InstanceError:
         return ()
-    return (*_without_second_way(loaded), *_without_backup(loaded))
+    return (*_without_second_way(loaded), *_without_backup(loaded), *_idle_loops(loaded))
 
 
 def _without_second_way(loaded: LoadedInstance) -> tuple[Problem, ...]:
@@ -78,6 +78,22 @@ def _without_backup(loaded: LoadedInstance) -> tuple[Problem, ...]:
         "`backup: {repository: sftp:USER@HOST:/PATH}`, see docs/backup-restore.md"
     )
     return (Problem(str(loaded.path), None, "backup", told),)
+
+
+def _idle_loops(loaded: LoadedInstance) -> Iterator[Problem]:
+    """Name the task loops that nothing does the tasks of, unless a host names a command."""
+    source = read_source(str(loaded.path), loaded.path.read_bytes())
+    for name, agent in loaded.instance.agents.items():
+        program = agent.program
+        if not agent.task_loop.enable or (program is not None and program.kind == "builtin"):
+            continue
+        why = "it has no program" if program is None else "on a host a command-line agent does none"
+        told = (
+            f"nothing does its tasks: {why}; give it a program of the kind builtin, or set "
+            f"agency.agents.{name}.taskLoop.command in host.nix"
+        )
+        loc = ("agents", name, "taskLoop")
+        yield Problem(str(loaded.path), source.line(loc), field_name(loc), told)
 
 
 def _stale(loaded: LoadedInstance) -> tuple[Problem, ...]:

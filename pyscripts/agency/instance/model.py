@@ -136,25 +136,28 @@ class Agent(Written):
         default=CodingAgent(), description="on a host, how it contributes code"
     )
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Name its features that are on; all are units of a host."""
+        found = {"workspace": self.workspace.enable, "browser": self.browser.enable}
+        found |= {"taskLoop": self.task_loop.enable, "codingAgent": self.coding_agent.enable}
+        return tuple(name for name, on in found.items() if on)
+
     @model_validator(mode="after")
     def _has_what_features_need(self) -> Self:
-        features = {
-            "workspace": self.workspace.enable,
-            "browser": self.browser.enable,
-            "taskLoop": self.task_loop.enable,
-            "codingAgent": self.coding_agent.enable,
-        }
         if self.runtime == "docker":
-            given = [name for name, on in features.items() if on]
+            given = [*self.features]
             given += ["limits"] if self.limits != AgentLimits() else []
             given += ["egress"] if self.egress else []
             if given:
                 raise ValueError(
                     f"{' and '.join(given)}: for agents that are units of a host; a container has "
-                    "the limits of `docker`. Leave them out, or leave out `runtime: docker`"
+                    "no timer, git, way to a remote or forge, and the limits of `docker`. Leave "
+                    "them out: timers of its Gosuto and messages in its rooms give it work, see "
+                    "docs/workspace.md; or leave out `runtime: docker`"
                 )
         for name in ("taskLoop", "codingAgent"):
-            if features[name] and not self.workspace.enable:
+            if name in self.features and not self.workspace.enable:
                 raise ValueError(f"{name} needs a workspace; add `workspace: {{enable: true}}`")
         if self.task_loop.issues is not None and not self.task_loop.enable:
             raise ValueError(

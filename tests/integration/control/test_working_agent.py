@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from vault_places import CANARY, by_stdin, leaks
 from working_contained import ContainedAgency, working_agency
 
 from agency.agent.models.conversation import ToolCall
+from agency.clock import Clock
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
-from working import ECHO, PROVIDER_KEY, Agency, within
+from working import ALICE, ECHO, PROVIDER_KEY, Agency, within
 
 OPENCODE = [str(Path(__file__).parents[3] / ".tools/agents/opencode/bin/opencode")]
 
@@ -409,6 +411,41 @@ def test_killed_whole_in_the_middle_of_a_task_it_finishes_it_after_its_respawn(
     agency.model.script[:] = [Turn("Finished after all.")]
     agency.start()
     within(lambda: agency.said(event) == "Finished after all.", agency.logs)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(600)  # a minute and a half of it are waited for
+def test_killed_whole_in_the_middle_of_a_timers_work_it_does_it_once(agency: Agency) -> None:
+    """Work that nobody asks for in a room, in every runtime: by a timer of the Gosuto."""
+    assert agency.tokens is not None
+    trust = {"rooms": [agency.room], "senders": [ALICE], "adminRoom": agency.room}
+    at = Clock().utc() + timedelta(seconds=90)  # once a day; it must have the policy before
+    timer = {"type": "cron", "schedule": f"{at.minute} {at.hour} * * *", "message": "Sum it up."}
+    agency.model.script[:] = [call("web__echo", text="summed"), Turn("never said", fault="slow")]
+    agency.model.asked.clear()
+    made = len(agency.called())
+    agency.give(ECHO, trust=trust, gateways={"timer": timer})
+    agency.push()
+    assert Clock().utc().replace(second=0) < at.replace(second=0), "it has the policy in time"
+    within(lambda: len(agency.model.asked) == 2, agency.logs, 120)
+    assert Clock().utc().minute == at.minute, "when it is due, and not before"
+    assert "Sum it up." in json.dumps(agency.model.asked[0].body["messages"][-1])
+    agency.kill()
+    within(lambda: agency.pids() == {}, agency.logs)
+    agency.model.script[:] = [Turn("It is summed up."), Turn("It is summed up again.")]
+    agency.start()
+
+    def said() -> list[str]:
+        every = agency.homeserver.messages(agency.tokens["alice"], agency.room)
+        return [b for e in every if "summed up" in (b := str(e["content"].get("body", "")))]
+
+    within(said, agency.logs)
+    assert agency.called()[made:] == [["echo", {"text": "summed"}]], "the tool is called once"
+    event = agency.ask("And now?")  # a positive control: it works on, and says what comes next
+    within(lambda: agency.said(event) == "It is summed up again.", agency.logs)
+    assert said().count("It is summed up.") == 1
+    agency.give(ECHO)
+    agency.push()
 
 
 def test_stopped_nothing_of_it_runs_and_its_tokens_are_worthless(agency: Agency) -> None:

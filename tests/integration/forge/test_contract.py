@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import Any
 
@@ -20,6 +21,8 @@ from agency.forge import (
     NewMergeRequest,
     Reaction,
 )
+from agency.forge.gitea import session as gitea_session
+from agency.forge.gitlab import session as gitlab_session
 
 PROJECT = "team/app"
 _numbers = itertools.count(1)
@@ -225,6 +228,33 @@ async def test_comments_since_a_moment_are_read_with_their_request(bot, place, a
         early.id: (request.number, "!testme", True),
         said.id: (request.number, "!testme", False),
     }
+
+
+async def test_comments_too_large_to_be_read_hide_no_other(bot, place, as_whom, monkeypatch):
+    """By bounds that are a fortieth: a page of fifty is too large, and one comment alone is."""
+    monkeypatch.setattr(gitea_session, "MAX_ANSWER_BYTES", 200_000)
+    monkeypatch.setattr(gitlab_session, "MAX_ANSWER_BYTES", 200_000)
+    _, request = await proposed(place, bot)
+    developer = await as_whom("developer")
+    await asyncio.sleep(1.1)
+    since = await bot.now()
+
+    async def say(text: str) -> None:
+        with contextlib.suppress(ForgeError):  # the answer says it back, and is too large then
+            await developer.comment(PROJECT, request.number, text)
+
+    said = ["first", *("x" * 60_000 for _ in range(4)), "<" * 250_000, "!testme"]
+    for text in said:
+        await say(text)
+    found = await bot.comments_since(PROJECT, since)
+    assert [c.comment.text for c in found.comments] == [t for t in said if len(t) < 200_000]
+    assert found.more_since is None
+    issue = await bot.open_issue(PROJECT, "small", "text")
+    with contextlib.suppress(ForgeError):
+        await developer.open_issue(PROJECT, "large", "<" * 250_000)
+    listed = {each.title: each.number for each in await bot.open_issues(PROJECT)}
+    assert listed.get("small") == issue.number
+    assert "large" not in listed
 
 
 async def test_a_push_after_a_comment_is_told_from_one_before_it(bot, place):

@@ -128,7 +128,7 @@ models:
   offered: {small: {provider: here, price: {input: 0, output: 0}}}
 agents:
   pm: {role: pm, program: {model: small, budget: {tokensPerDay: 1000, usdPerDay: 1}}}
-  developer: {role: developer}
+  developer: {role: developer, workspace: {enable: true}, taskLoop: {enable: true}}
 secrets: {provider: ephemeral}
 """
 
@@ -155,6 +155,7 @@ def test_with_models_it_runs_one_proxy_and_gives_an_agent_its_programs(agency, t
     started = agency("up", "--json", "--instance", str(tmp_path))
     assert started.returncode == 0, started.stderr
     up = json.loads(started.stdout)["agency"]
+    assert up["only_on_hosts"] == {"developer": ["workspace", "taskLoop"]}
     run = Path(up["password_file"]).parents[1].name
     try:
         live = f"http://127.0.0.1:{up['ports']['models']}/live"

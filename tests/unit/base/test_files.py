@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_nobody import hiding_place
 
 from agency.errors import PrerequisiteError
-from agency.files import recover_tree, write_atomically, write_tree_atomically
+from agency.files import is_absent, recover_tree, write_atomically, write_tree_atomically
 
 OLD = {"a.txt": b"old a", "sub/b.txt": b"old b"}
 NEW = {"a.txt": b"new a", "sub/c.txt": b"new c"}
@@ -208,3 +209,17 @@ class TestALinkInThePlaceOfATree:
         assert (tmp_path / "tree" / "a").read_bytes() == b"1"
         assert not (tmp_path / ".tree.old").is_symlink()
         assert (tmp_path / "real").is_dir()
+
+
+def test_a_file_that_is_hidden_is_not_taken_for_absent() -> None:
+    with hiding_place() as place:
+        (place / "closed").mkdir()
+        file = place / "closed" / "f"
+        assert is_absent(file)
+        assert is_absent(file / "below")
+        file.write_text("x")
+        assert not is_absent(file)
+        assert is_absent(file / "below"), "a file has nothing below it"
+        (place / "closed").chmod(0)
+        assert not is_absent(file)
+        assert not is_absent(place / "closed" / "none"), "nobody knows that"

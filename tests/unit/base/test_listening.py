@@ -93,6 +93,41 @@ def test_a_connection_that_lingers_does_not_keep_a_port_from_its_holder(held):
     listening.listen(port).close()
 
 
+def test_who_binds_in_the_moment_of_a_lingering_connection_makes_the_start_fail(held):
+    """The only moment at which another program could have the port: it gets no request of ours."""
+    each, port = held.sockets["a"], held.numbers["a"]
+    each.setblocking(True)
+    client = socket.create_connection(("127.0.0.1", port), 5)
+    server, _ = each.accept()
+    server.close()  # the first to close lingers
+    client.close()
+    listening.pause(each)
+    thieves = []
+
+    class Watched(socket.socket):
+        """The held socket, and somebody who waits for the moment."""
+
+        def setsockopt(self, level, option, value):
+            super().setsockopt(level, option, value)
+            if value and not thieves:
+                thief = socket.socket()
+                thieves.append(thief)
+                thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                thief.bind(("127.0.0.1", port))
+                thief.listen()
+
+    with Watched(fileno=os.dup(each.fileno())) as watched:
+        with pytest.raises(PortTakenError, match="taken by another program"):
+            listening.resume(watched)
+        (thief,) = thieves
+        assert not each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        thief.close()
+        assert not any(binds(port, *way) for way in WAYS), "held as before"
+        listening.resume(watched)  # a positive control: nobody takes it now
+    with socket.create_connection(("127.0.0.1", port), 5):
+        each.accept()[0].close()
+
+
 def test_one_port_for_two_names_is_refused_by_both_names():
     with pytest.raises(UsageError) as caught:
         listening.hold(("homeserver", "control"), {"homeserver": 12345, "control": 12345})

@@ -50,6 +50,25 @@ def test_a_document_of_a_template_is_valid_and_says_what_is_not_enforced(call, f
     assert len(told["sha256"]) == 64
 
 
+def test_each_source_of_events_that_nothing_takes_is_named(call, file):
+    data = yaml.safe_load(file.read_text())
+    assert data["gateways"]["timer"]["type"] == "cron", "a positive control: it is taken"
+    data["secrets"]["hook-key"] = {}
+    data["gateways"] |= {
+        "own": {"type": "program", "command": ["x"]},
+        "hook": {"type": "webhook", "secret": "hook-key"},
+    }
+    file.write_text(yaml.safe_dump(data))
+    named = ("gateways.hook.secret", "gateways.own.command", "secrets")
+    status, said = call("validate", str(file))
+    assert status == 0
+    warned = [line for line in said.splitlines() if line.startswith("warning: ")]
+    assert sorted(line.split()[1] for line in warned) == [*named]
+    assert all("is not enforced yet: the agent " in line for line in warned)
+    told = json.loads(call("validate", str(file), "--json")[1])
+    assert sorted(each.split()[0] for each in told["warnings"]) == [*named]
+
+
 def test_a_bad_document_is_status_1_with_line_and_field(call, file):
     file.write_text(file.read_text().replace("answer: allow", "answer: alow"))
     line = 1 + file.read_text().split("\n").index("    answer: alow")

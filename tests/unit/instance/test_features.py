@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agency.instance.check import advise
 from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError
@@ -52,6 +53,9 @@ def test_what_it_says_reaches_the_host(write: Write, featured: str) -> None:
     assert agents["pm"]["taskLoop"]["issues"]["url"] == "https://git.example.org"
     assert agents["pm"]["codingAgent"]["reviews"] == [["make", "test"]]
     assert agents["developer"]["workspace"] == {"enable": False, "remote": None}
+    found = load_instance(write(featured)).instance.agents
+    assert found["pm"].features == ("workspace", "browser", "taskLoop", "codingAgent")
+    assert found["developer"].features == ()
 
 
 def test_only_the_issues_of_a_forge_need_a_token(write: Write, featured: str, good: str) -> None:
@@ -107,6 +111,51 @@ def test_what_is_wrong_is_refused_with_what_would_be_right(
     said = refusal(write(featured.replace(right, wrong)))
     assert says in said
     assert "word@" not in said, "a password is not repeated"
+
+
+@pytest.mark.parametrize("feature", ["taskLoop", "workspace"])
+def test_a_container_is_refused_work_by_list_with_the_reason_and_what_to_do(
+    write: Write, good: str, feature: str
+) -> None:
+    asked = "    workspace: {enable: true}\n"
+    asked += "    taskLoop: {enable: true}\n" if feature == "taskLoop" else ""
+    image = f"docker: {{image: agency-agent:1, imageId: 'sha256:{'0' * 64}'}}\n"
+    contained = good.replace("    role: pm\n", "    role: pm\n    runtime: docker\n") + image
+    load_instance(write(contained))  # a positive control: a container alone is fine
+    said = refusal(write(contained.replace("runtime: docker\n", f"runtime: docker\n{asked}")))
+    assert feature in said
+    for part in ("no timer, git, way to a remote or forge", "timers of its Gosuto", "workspace.md"):
+        assert part in said
+    load_instance(write(good.replace("    role: pm\n", f"    role: pm\n{asked}")))  # as a unit
+
+
+PROGRAM = """\
+    program:{}
+      model: small
+      budget: {{tokensPerDay: 1000, usdPerDay: 1}}
+"""
+OFFERED = """\
+models:
+  providers: {house: {kind: openai, url: "http://127.0.0.1:8029"}}
+  offered: {small: {provider: house, price: {input: 0, output: 0}}}
+"""
+
+
+def test_a_task_loop_that_nothing_works_for_is_told(write: Write, good: str) -> None:
+    def advice(program: str) -> list[tuple[str, str]]:
+        loop = "    workspace: {enable: true}\n    taskLoop: {enable: true}\n"
+        text = good.replace("    role: pm\n", f"    role: pm\n{loop}{program}") + OFFERED
+        path = write(text)
+        load_instance(path)
+        return [(one.field, one.message) for one in advise(path) if "tasks" in one.message]
+
+    command = PROGRAM.format("\n      kind: command\n      agent: opencode\n      run: [/opt/x/y]")
+    for program, why in ((command, "a command-line agent does none"), ("", "it has no program")):
+        ((field, told),) = advice(program)
+        assert field == "agents.pm.taskLoop"
+        assert why in told
+        assert "agency.agents.pm.taskLoop.command in host.nix" in told
+    assert advice(PROGRAM.format("")) == []
 
 
 def test_coding_needs_a_workspace_too(write: Write, good: str) -> None:

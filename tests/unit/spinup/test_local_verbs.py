@@ -48,6 +48,14 @@ def test_names_and_paths_are_shown_as_they_are():
     assert "/s/[/x]/up-1" in kept
 
 
+def test_features_that_are_for_hosts_are_told_by_agent():
+    told = shown(verbs.Status(True, True, state(only_on_hosts={"pm": ("workspace", "taskLoop")})))
+    (line,) = [line for line in told.splitlines() if "taskLoop" in line]
+    assert "pm: workspace, taskLoop: units of a host, which do not run here" in line
+    assert "docs/workspace.md" in line
+    assert "units of a host" not in shown(verbs.Status(True, True, state()))
+
+
 def test_a_service_that_fails_is_started_after_longer_and_longer():
     assert [keep.wait_s(n) for n in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
 

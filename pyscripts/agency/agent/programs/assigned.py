@@ -25,7 +25,7 @@ from agency.agent.recording import Recorder
 from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import AgencyError, UsageError
-from agency.files import write_atomically
+from agency.files import is_absent, write_atomically
 from agency.protocols import AuditClient
 from agency.secrets import has_credential
 from agency.settings import load
@@ -110,7 +110,7 @@ async def work_assigned(config_file: Path, files: Handed, clock: Clock) -> Worke
 
 def _is_handed_over(config_file: Path) -> bool:
     """Return whether there is what a start of the agent writes, and its end removes."""
-    return config_file.exists() and has_credential(MODEL_TOKEN)
+    return not is_absent(config_file) and has_credential(MODEL_TOKEN)
 
 
 def _refuse_without_policy(config: WorkConfig) -> None:
@@ -119,7 +119,7 @@ def _refuse_without_policy(config: WorkConfig) -> None:
     Raises:
         AgentAwayError: it has none yet.
     """
-    if not config.gosuto.exists():
+    if is_absent(config.gosuto):
         raise AgentAwayError(
             "the agent has no Gosuto yet",
             where=str(config.gosuto),

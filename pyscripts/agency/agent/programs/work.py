@@ -64,7 +64,8 @@ def read_policy(path: Path) -> Document:
     Raises:
         AgencyError: it cannot be read: no policy, no work.
     """
-    content = read_bounded(path, what="the Gosuto")
+    hint = "it comes from the control plane; let the user of this program read it"
+    content = read_bounded(path, what="the Gosuto", hint=hint)
     return read_canonical(content, sha256_hex(content))
 
 

@@ -26,6 +26,7 @@ from agency.agent.rooms.timers import Timers
 from agency.agent.rooms.voice import Voice
 from agency.clock import Clock, new_id
 from agency.errors import AgencyError
+from agency.files import is_absent
 from agency.matrix import MatrixSession, client_session
 from agency.protocols import AuditClient
 from agency.secrets import read_credential
@@ -45,7 +46,7 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     """
     token = read_credential(config.credential)
     policy = Policy(config.gosuto, config.agent)
-    while config.waits and not config.gosuto.exists():  # noqa: ASYNC110 - another process writes it
+    while config.waits and is_absent(config.gosuto):  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(_LOOK_S)
     policy.read()
     worker = program or _program(config, clock)

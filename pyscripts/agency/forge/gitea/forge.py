@@ -16,7 +16,6 @@ from urllib.parse import quote
 import aiohttp
 
 from agency.forge.contract import (
-    MOST,
     Access,
     Comment,
     CommitState,
@@ -137,12 +136,14 @@ class GiteaForge:
     async def comments_since(self, project: str, since: datetime) -> NewComments:
         """Read the comments on merge requests made or edited at `since` or later, oldest first."""
         path = f"{_repo(project)}/issues/comments"
-        found = await self.api.objects(path, f"since={_written(since)}")
-        read = [(_number_of(one), one) for one in found]
+        listed = await self.api.readable(path, f"since={_written(since)}")
+        read = [(_number_of(one), one) for one in listed.objects]
         comments = tuple(RequestComment(number, _comment(one)) for number, one in read if number)
+        if not listed.cut:
+            return NewComments(comments)
         # Gitea lists by id, so what it did not list was made after the last.
-        cut = len(found) >= MOST
-        return NewComments(comments, moment_of(found[-1], "created_at") if cut else None)
+        last = moment_of(listed.objects[-1], "created_at") if listed.objects else since
+        return NewComments(comments, last)
 
     async def now(self) -> datetime:
         """Read the forge's clock, in whole seconds."""
@@ -209,8 +210,8 @@ class GiteaForge:
 
     async def open_issues(self, project: str) -> list[Issue]:
         """Read the open issues of a project, at most MOST of them."""
-        found = await self.api.objects(f"{_repo(project)}/issues", "state=open&type=issues")
-        return [_issue(one) for one in found]
+        listed = await self.api.readable(f"{_repo(project)}/issues", "state=open&type=issues")
+        return [_issue(one) for one in listed.objects]
 
     async def open_issue(
         self, project: str, title: str, text: str, labels: Sequence[str] = ()

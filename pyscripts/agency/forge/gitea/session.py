@@ -16,7 +16,14 @@ import aiohttp
 from yarl import URL
 
 from agency.forge.contract import MOST
-from agency.forge.errors import ForgeError, ForgeUnreachableError, date_of, objects_of
+from agency.forge.errors import (
+    ForgeError,
+    ForgeTooLargeError,
+    ForgeUnreachableError,
+    date_of,
+    objects_of,
+)
+from agency.forge.paging import Listed, read_pages
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -61,6 +68,15 @@ class GiteaSession:
                 break
             page += 1
         return found[:MOST]
+
+    async def readable(self, path: str, query: str) -> Listed:
+        """Read a list of what strangers wrote, page by page, without what is too large."""
+
+        async def read(page: int, size: int) -> list[dict[str, Any]]:
+            _, answer, _ = await self._call("GET", f"{path}?{query}&page={page}&limit={size}")
+            return objects_of(answer, f"GET {path}")
+
+        return await read_pages(read)
 
     async def done(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
         """Make a call whose answer says nothing but that it is done."""
@@ -135,7 +151,7 @@ def _answer(where: str, response: aiohttp.ClientResponse, data: bytes | None) ->
         raise ForgeError(f"HTTP {status}", where=where, status=status)
     if data is None:
         message = f"the answer has more than {MAX_ANSWER_BYTES} bytes"
-        raise ForgeError(message, where=where, status=status)
+        raise ForgeTooLargeError(message, where=where, status=status)
     if not data:
         return status, None
     try:

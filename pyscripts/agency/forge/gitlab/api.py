@@ -18,7 +18,12 @@ import gitlab
 import requests
 
 from agency.errors import PrerequisiteError
-from agency.forge.errors import ForgeError, ForgeUnreachableError, date_of
+from agency.forge.errors import (
+    ForgeError,
+    ForgeTooLargeError,
+    ForgeUnreachableError,
+    date_of,
+)
 from agency.forge.gitlab.session import TIMEOUT_S, AnswerTooLongError, BoundedSession
 
 _POLL_S = 1.0
@@ -51,6 +56,20 @@ class GitlabApi:
         """Make a reading call for the moment at which it is answered, by GitLab's clock."""
         found = self._call("GET", path, lambda: self.client.http_get(path, raw=True))
         return date_of(getattr(found, "headers", {}), f"GET {path}")
+
+    def page(
+        self, path: str, query: Mapping[str, Any], page: int, size: int
+    ) -> list[dict[str, Any]]:
+        """Read the objects of one page.
+
+        Raises:
+            ForgeTooLargeError: the page is larger than an answer may be.
+        """
+        asked = {**query, "page": page, "per_page": size}
+        found = self._call(
+            "GET", path, lambda: self.client.http_list(path, query_data=asked, get_all=False)
+        )
+        return [_object(one, f"GET {path}") for one in found]
 
     def list(
         self, path: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
@@ -138,7 +157,7 @@ def _reached(url: str) -> Iterator[None]:
     try:
         yield
     except AnswerTooLongError as error:
-        raise GitlabError(f"the answer has {error}", where=url) from None
+        raise ForgeTooLargeError(f"the answer has {error}", where=url) from None
     except requests.RequestException as error:
         raise ForgeUnreachableError(
             f"GitLab does not answer: {type(error).__name__}",

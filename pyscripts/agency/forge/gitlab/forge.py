@@ -40,6 +40,7 @@ from agency.forge.contract import (
 from agency.forge.errors import ForgeError, field_of, moment_of
 from agency.forge.gitlab.api import GitlabApi, GitlabError
 from agency.forge.gitlab.session import TIMEOUT_S, BoundedSession
+from agency.forge.paging import read_pages
 
 _STATES = {
     CommitState.PENDING: "pending",
@@ -168,7 +169,7 @@ class GitlabForge:
 
     async def _notes(self, project: str, number: int, query: Mapping[str, str]) -> list[Comment]:
         path = f"{_project_path(project)}/merge_requests/{number}/notes"
-        found = await self._list(path, query)
+        found = await self._readable(path, query)
         return [_comment(one) for one in found if one.get("system") is not True]
 
     async def comments_since(self, project: str, since: datetime) -> NewComments:
@@ -185,7 +186,7 @@ class GitlabForge:
         }
         newest = {"sort": "desc", "order_by": "updated_at"}
         found: list[RequestComment] = []
-        for one in await self._list(f"{_project_path(project)}/merge_requests", query):
+        for one in await self._readable(f"{_project_path(project)}/merge_requests", query):
             number = field_of(one, int, "iid")
             found += [
                 RequestComment(number, each)
@@ -255,7 +256,7 @@ class GitlabForge:
 
     async def open_issues(self, project: str) -> list[Issue]:
         """Read the open issues of a project, at most MOST of them."""
-        found = await self._list(f"{_project_path(project)}/issues", {"state": "opened"})
+        found = await self._readable(f"{_project_path(project)}/issues", {"state": "opened"})
         return [_issue(one) for one in found]
 
     async def open_issue(
@@ -303,6 +304,14 @@ class GitlabForge:
         self, path: str, query: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         return await asyncio.to_thread(partial(self.api.list, path, query, most=MOST))
+
+    async def _readable(self, path: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Read a list of what strangers wrote, without what is too large."""
+
+        async def read(page: int, size: int) -> list[dict[str, Any]]:
+            return await asyncio.to_thread(self.api.page, path, query, page, size)
+
+        return (await read_pages(read)).objects
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return await asyncio.to_thread(self.api.post, path, body)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from agency.forge import Forge, ForgeError, NewComments, RequestComment
 from agency.recipes.bridge.judging import Judge
 from agency.recipes.bridge.memory import Effect, Kind, Look, Memory, Seen
+from agency.recipes.bridge.pacing import FOR_ALL_CALLS
 from agency.recipes.bridge.words import wording
 from agency.recipes.bridge.words.reading import Command, is_bot, read_comment
 
@@ -18,7 +19,6 @@ OVERLAP_S = 120  # comments may become visible in another order than that of the
 ATTEMPTS = 20  # looks at one comment that the forge answers with faults
 _KEPT_S = 31 * 24 * 3600
 _SAMPLE_S = 60.0
-_GLOBAL = frozenset({401, 429})  # faults of the token's calls, not of one comment
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Looker:
         try:
             effect = await self.judge.judge(project, self.recipes[project], said, command)
         except ForgeError as error:
-            if error.status in _GLOBAL:
+            if error.status in FOR_ALL_CALLS:
                 raise
             self._attempts[key] += 1
             fields = {"project": project, "comment": said.comment.id, "error": str(error)}

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+FOR_ALL_CALLS = frozenset({401, 429})  # answers about the token's calls, not about one of them
 LONGEST_S = 300.0
 _JITTER = 0.2
 

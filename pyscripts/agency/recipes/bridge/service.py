@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from agency.clock import Clock
 from agency.errors import AgencyError
@@ -17,7 +18,7 @@ from agency.forge import ForgeError
 from agency.recipes.bridge.looking import Looker
 from agency.recipes.bridge.memory import Settled
 from agency.recipes.bridge.numbers import Numbers
-from agency.recipes.bridge.pacing import Backoff, Quiet
+from agency.recipes.bridge.pacing import FOR_ALL_CALLS, Backoff, Quiet
 from agency.recipes.bridge.telling import Teller
 from agency.recipes.record.run import Run
 
@@ -122,11 +123,23 @@ class Bridge:
             tasks.create_task(self._tell(project, replies[project], runs[project]))
 
     async def _tell(self, project: str, replies: list[Settled], runs: list[Run]) -> None:
+        calls = [
+            *(partial(self.teller.reply, settled) for settled in replies),
+            *(partial(self.teller.tell, run) for run in runs),
+        ]
+
         async def work() -> None:
-            for settled in replies:
-                await self.teller.reply(settled)
-            for run in runs:
-                await self.teller.tell(run)
+            """Tell each; the forge's fault at one holds up no other of the project."""
+            failed: ForgeError | None = None
+            for call in calls:
+                try:
+                    await call()
+                except ForgeError as error:
+                    if error.status in FOR_ALL_CALLS:
+                        raise
+                    failed = error
+            if failed is not None:
+                raise failed
 
         backoff = self._told.setdefault(project, Backoff(TELL_POLL_S, self.clock.steady))
         try:

@@ -13,12 +13,16 @@ from datetime import UTC, datetime
 
 from agency.forge import Forge, ForgeError, Reaction
 from agency.recipes.bridge.memory import Memory, Seen, Sent, Settled
+from agency.recipes.bridge.pacing import FOR_ALL_CALLS
 from agency.recipes.bridge.words.wording import marker, run_comment, run_status
 from agency.recipes.record.run import Run
 from agency.recipes.record.runs import Runs
 
 # Answers that will be the same at every further attempt.
 _FINAL = frozenset({400, 403, 404, 405, 409, 410, 413, 422, 423})
+# A call that the forge answers with a fault each time is tried so often, for so long.
+_ATTEMPTS = 20
+_TRIED_S = 3600.0
 _NO_STATUS_S = 3600.0
 _MOST_REMEMBERED = 1000
 
@@ -38,6 +42,7 @@ class Teller:
     _me: int | None = None
     _no_status: dict[str, float] = field(default_factory=dict)
     _commented: dict[str, str] = field(default_factory=dict)  # run → state in its comment
+    _failed: dict[str, tuple[int, float]] = field(default_factory=dict)  # attempts, and since when
 
     async def reply(self, settled: Settled) -> None:
         """Send the reply to a comment that became no run.
@@ -78,7 +83,8 @@ class Teller:
                 await self.forge.edit_comment(order.project, order.pull_request, answer, text)
                 self.count("edit")
             except ForgeError as error:
-                self._give_up(error, settled.seen if settled else None, "its comment")
+                call = f"comment {answer}: {run.state}"
+                await self._give_up(error, order.project, call, "its comment")
         if len(self._commented) >= _MOST_REMEMBERED:
             self._commented.clear()
         self._commented[run.id] = run.state
@@ -95,12 +101,13 @@ class Teller:
         try:
             await self.forge.react(seen.project, seen.pull_request, seen.comment, Reaction.SEEN)
         except ForgeError as error:
-            if error.status not in _FINAL:
-                raise
+            call = f"reaction {seen.project} {seen.comment}"
+            await self._give_up(error, seen.project, call, "a reaction")
         try:
             made = await self.forge.comment(seen.project, seen.pull_request, text)
         except ForgeError as error:
-            self._give_up(error, seen, "the answer to a comment")
+            call = f"answer {seen.project} {seen.comment}"
+            await self._give_up(error, seen.project, call, "the answer to a comment")
             return None
         self.count("comment")
         return made.id
@@ -129,14 +136,27 @@ class Teller:
             await self.forge.set_status(project, run.order.commit, status)
             self.count("status")
         except ForgeError as error:
-            self._give_up(error, None, "the commit's status")
+            call = f"status {run.id}: {run.state}"
+            await self._give_up(error, project, call, "the commit's status")
             if error.status in (403, 404):  # comments are told without it
                 self._no_status[project] = now + _NO_STATUS_S
 
-    def _give_up(self, error: ForgeError, seen: Seen | None, what: str) -> None:
-        """Accept that the forge does not take it; raise what may be otherwise next time."""
+    async def _give_up(self, error: ForgeError, project: str, call: str, what: str) -> None:
+        """Accept that the forge does not take it; raise what may be otherwise next time.
+
+        A fault at one call, such as the status of a commit that is gone, may be one for ever: it is
+        accepted after many attempts, if the forge answers otherwise.
+        """
         if error.status not in _FINAL:
-            raise error
+            attempts, first = self._failed.get(call, (0, self.steady()))
+            if len(self._failed) >= _MOST_REMEMBERED:
+                self._failed.clear()
+            self._failed[call] = (attempts + 1, first)
+            may_pass = attempts + 1 < _ATTEMPTS or self.steady() - first < _TRIED_S
+            if error.status in FOR_ALL_CALLS or may_pass:
+                raise error
+            await self.forge.project(project)  # one that is ill as a whole is waited for
+        self._failed.pop(call, None)
         self.count("refused")
-        fields = {"comment": seen.comment if seen else None, "error": str(error)}
+        fields = {"call": call, "error": str(error)}
         _log.warning("the forge did not take %s", what, extra={"fields": fields})

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from agency.clock import Clock
+from agency.clock import Clock, new_id
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.operations import Operation, Origin, OriginKind, State
 from agency.control.store import (
@@ -56,20 +56,25 @@ def server() -> Iterator[Path]:
 
 
 @pytest.fixture
-def url(server: Path) -> str:
-    return f"postgresql+asyncpg://agency@/postgres?host={server}"
+async def url(server: Path) -> str:
+    """A database of the test's own: a control plane that was killed leaves what it did."""
+    name = new_id("test").replace("-", "_")
+    engine = create_async_engine(
+        f"postgresql+asyncpg://agency@/postgres?host={server}", isolation_level="AUTOCOMMIT"
+    )
+    async with engine.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return f"postgresql+asyncpg://agency@/{name}?host={server}"
 
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """A migrated database with an opened log; emptied afterwards."""
+    """A migrated database with an opened log."""
     opened = open_database(url)
     await migrate(opened, schema.SCHEMA)
     await opened.write(lambda c: audit.open_log(c, "test", Clock()))
     yield opened
-    drop = text("DROP SCHEMA public CASCADE")
-    await opened.write(lambda c: c.execute(drop))
-    await opened.write(lambda c: c.execute(text("CREATE SCHEMA public")))
     await opened.close()
 
 

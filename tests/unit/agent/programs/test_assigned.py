@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from as_nobody import hiding_place
 
 from agency.agent.programs.assigned import (
     MAX_NOTE,
@@ -83,3 +84,31 @@ async def test_a_task_waits_for_an_agent_that_was_given_no_policy_yet(
     if policy is None:
         told = json.loads(files.result.read_text())
         assert told == {"note": "the agent has no Gosuto yet", "away": True}
+
+
+@pytest.mark.parametrize("hidden", [None, "policy", "config"])
+async def test_what_is_hidden_from_its_user_is_told_and_is_no_defect(
+    hidden: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with nothing hidden there is no Gosuto yet, and the task waits for it."""
+    with hiding_place() as place:
+        for name in ("policy", "config"):
+            (place / name).mkdir()
+        gosuto, config = place / "policy/gosuto.json", place / "config/work.json"
+        told = {"gosuto": str(gosuto), "model": {"url": "http://127.0.0.1:1"}}
+        config.write_text(json.dumps(told))
+        files = Handed(place / "task.json", place / "result.json")
+        files.task.write_text(given().model_dump_json())
+        (place / MODEL_TOKEN).write_text("token-of-the-agent")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
+        if hidden is not None:
+            (place / hidden).chmod(0)
+        with pytest.raises(PrerequisiteError) as caught:
+            await work_assigned(config, files, Clock())
+        told_away = files.result.exists()
+    assert isinstance(caught.value, AgentAwayError) is (hidden is None)
+    assert told_away is (hidden is None), "for a person, and not waited for"
+    if hidden is not None:
+        assert "Permission denied" in caught.value.message
+        assert caught.value.where == str(gosuto if hidden == "policy" else config)
+        assert caught.value.hint

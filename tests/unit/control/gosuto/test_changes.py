@@ -82,6 +82,31 @@ async def test_an_edit_warns_of_what_it_changes(front):
     assert "is not enforced yet" not in prompt
 
 
+async def test_who_sets_events_that_nothing_takes_is_told_before_and_after(front):
+    def warned(said):
+        lines = [line for line in said.splitlines() if line.startswith("Warning: ")]
+        return [line.split()[1] for line in lines if "is not enforced yet" in line]
+
+    done = await front.change(MAKE)
+    assert "version 1" in done
+    assert warned(done) == [], "a timer is taken"
+    own = '{\\"type\\":\\"program\\",\\"command\\":[\\"x\\"]}'
+    hook = '{\\"type\\":\\"webhook\\",\\"secret\\":\\"hook-key\\"}'
+    fields = f'"secrets={{\\"hook-key\\":{{}}}}" "gateways.own={own}" "gateways.hook={hook}"'
+    named = ["gateways.hook.secret", "gateways.own.command", "secrets"]
+    assert sorted(warned(await front.say(f"!agency gosuto validate pm {fields}"))) == named
+    prompt = await front.say(f"!agency gosuto set pm {fields}", BOB)
+    assert all(f"{each} is not enforced yet: the agent " in prompt for each in named)
+    done = await front.approve(prompt, ALICE)
+    assert "version 2" in done
+    assert sorted(warned(done)) == named
+    done = await front.change("!agency gosuto set pm limits.eventsPerMinute=4")
+    assert "version 3" in done
+    assert warned(done) == [], "what this change is not about is not told again"
+    assert sorted(warned(await front.change("!agency gosuto rollback pm 1"))) == [], "it is gone"
+    assert sorted(warned(await front.change("!agency gosuto rollback pm 2"))) == named
+
+
 async def test_a_difference_that_is_too_long_for_a_prompt_is_in_approvals_show(front):
     await front.change(MAKE)
     many = " ".join(

@@ -68,6 +68,21 @@ def test_anything_else_is_talk(text: str) -> None:
     assert read_comment(text) is None
 
 
+@pytest.mark.parametrize("end", ["", "hello", "!testme x,", "!testme"])
+@pytest.mark.parametrize("before", ["\n" * 40, "\r\n" * 2000, " \n" * 2000, "\n" * 1_000_000])
+def test_blank_lines_and_long_texts_are_read_at_once(before: str, end: str) -> None:
+    """With as many ways to divide them as a power of two, forty lines took for ever."""
+    ordered = end == "!testme" and len(before) <= 4000
+    assert read_comment(before + end) == (Wanted(STAGES) if ordered else None)
+
+
+def test_blanks_after_the_word_are_read_at_once() -> None:
+    text = "!testme" + " \t" * 2000
+    assert read_comment(text) == Wanted(STAGES)
+    assert read_comment(text + "!") is None
+    assert read_comment(text + "install" + text[7:] + "!") is None
+
+
 @given(st.text(max_size=60))
 def test_only_the_grammar_is_a_command(text: str) -> None:
     found = read_comment(f"!testme{text}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from fake_forge import START
+from fake_forge import START, sha
 
 from agency.clock import Clock
 from agency.forge import ForgeError, ForgeUnreachableError
@@ -17,6 +17,7 @@ from agency.recipes.bridge.pacing import LONGEST_S, Backoff, Bucket, Quiet
 from agency.recipes.bridge.service import Bridge
 
 PROJECTS = ("team/wiki", "team/slow", "team/bad")
+BOOM = ForgeError("HTTP 500", where="x", status=500)
 
 
 @contextlib.asynccontextmanager
@@ -123,6 +124,46 @@ async def test_a_hook_wakes_the_look_at_once(busy):
             return len(await busy.all_runs()) == 1
 
         await until(ordered, 3.0)
+
+
+async def test_one_answer_that_fails_for_ever_holds_up_no_other(watched):
+    """Such as the status of a commit that is gone, at which Gitea answers 500."""
+    forge = watched.forge
+    forge.open(number=8, head_sha=sha("b"))
+    forge.say("!testme", number=7)
+    forge.say("!testme", number=8)
+    await watched.look()
+    first, second = await watched.all_runs()
+    bridge, real = watched.bridge(), forge.set_status
+    asked = 0
+
+    async def set_status(project, commit, status):
+        nonlocal asked
+        if commit == first.order.commit:
+            asked += 1
+            raise ForgeError("HTTP 500", where="POST statuses", status=500)
+        await real(project, commit, status)
+
+    async def rounds(number):
+        for _ in range(number):
+            runs = await watched.runs.untold()
+            await bridge._tell("team/wiki", list(await bridge.teller.memory.unsent(())), list(runs))
+            watched.pass_time(300)
+
+    forge.set_status = set_status
+    await rounds(1)
+    assert [second.id in text for text in forge.answers()] == [False, True]
+    assert [run.id for run in await watched.runs.untold()] == [first.id]
+    forge.fault = lambda call, _: BOOM if call == "project" else None
+    await rounds(30)
+    assert [run.id for run in await watched.runs.untold()] == [first.id], "the forge is ill"
+    forge.fault = lambda *_: None
+    await rounds(1)
+    assert await watched.runs.untold() == (), "it answers otherwise, and this was tried for long"
+    before = asked
+    await watched.runs.take(1)
+    await rounds(1)
+    assert asked == before + 1, "the next state of the run is tried anew"
 
 
 async def test_replayed_hooks_do_not_hammer_the_forge(busy, monkeypatch):

@@ -9,9 +9,11 @@ from agency.recipes.outcome import STAGES
 
 WORD = "!testme"
 STOP = "stop"
+_MOST_CHARACTERS = 4096
+# One break a turn: with several, a comment of forty takes longer than anybody waits.
 # Four spaces or a tab make a block of code of it.
 _COMMAND = re.compile(
-    rf"(?:[ ]{{0,3}}[\r\n]+)*[ ]{{0,3}}{WORD}"
+    rf"(?:[ ]{{0,3}}[\r\n])*[ ]{{0,3}}{WORD}"
     r"(?:[ \t]+(?P<names>[A-Za-z0-9_-]{1,40}(?:[ \t]*,[ \t]*[A-Za-z0-9_-]{1,40}){0,15}))?\s*\Z"
 )
 _BOT = re.compile(r"(?:.*[-_]bot|.*\[bot\]|(?:project|group)_\d+_bot.*|gitea-actions)\Z", re.I)
@@ -40,8 +42,11 @@ Command = Wanted | Stop | Unknown
 
 
 def read_comment(text: str) -> Command | None:
-    """Read a comment; None if it is no command, which has nothing around it but white space."""
-    found = _COMMAND.match(text)
+    """Read a comment; None if it is no command, which has nothing around it but white space.
+
+    A longer text than a command needs is none, whatever it says.
+    """
+    found = _COMMAND.match(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None
     if found["names"] is None:

@@ -23,6 +23,9 @@ _NOBODY = (
     "nobody can approve what needs an approval: name a second person in `approvers`, or set "
     "`approvals.soloDelay`, in instance.yaml"
 )
+_ON_HOSTS = (
+    "units of a host, which do not run here; docs/workspace.md says what can be started by hand"
+)
 
 
 def _line(printer: Console, text: str, style: str = "") -> None:
@@ -59,6 +62,8 @@ def _describe(printer: Console, status: verbs.Status) -> None:
         _line(printer, f"  {label:13} {value}")
     if state.nobody_approves:
         _line(printer, f"  note          {_NOBODY}")
+    for name, features in state.only_on_hosts.items():
+        _line(printer, f"  note          {name}: {', '.join(features)}: {_ON_HOSTS}")
     _line(printer, "say something: agency room ping" if status.ready else "stop it: agency down")
 
 

@@ -210,6 +210,7 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
         control=agency.control_url,
         api=agency.api_url,
         nobody_approves=_nobody_approves(agency.instance),
+        only_on_hosts={n: a.features for n, a in agency.instance.agents.items() if a.features},
         control_room=agency.control_room,
         operator=agency.instance.operators[0],
         login_file=default_login_file(),

@@ -64,6 +64,7 @@ class LocalState(Strict):
     control: str
     api: str | None = None  # for people's programs
     nobody_approves: bool = False  # so what needs an approval never runs
+    only_on_hosts: Mapping[str, tuple[str, ...]] = {}  # features that do nothing here, by agent
     control_room: str
     operator: str
     login_file: Path
