@@ -45,21 +45,6 @@ def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def depth_of(value: object, most: int) -> int:
-    """Return the depth of JSON data, or `most` + 1 if it is deeper; without recursion."""
-    level, here = 0, [value]
-    while here and level <= most:
-        level += 1
-        below: list[object] = []
-        for each in here:
-            if isinstance(each, Mapping):
-                below.extend(each.values())
-            elif isinstance(each, list | tuple):
-                below.extend(each)
-        here = below
-    return level
-
-
 def sha256_hex(data: bytes) -> str:
     """Compute the SHA-256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -254,7 +254,12 @@ class Farm:
             agent_secrets=self.secrets_of,
             is_created=self.inventory.is_created,
         )
-        desk.targets = AgentTargets(self.lifecycle)
+        desk.targets = AgentTargets(
+            self.lifecycle,
+            is_dismissed=lambda record: desk.database.read(
+                lambda c: agents.is_dismissed(c, record)
+            ),
+        )
         self.staff = self.make_staff()
         self.gosuto = GosutoDesk(desk.database, self.inventory, Push(self.herd), self._lied)
         services = Services(

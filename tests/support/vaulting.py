@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import text
 
 from agency.clock import Clock
+from agency.control.rooms.speaking import Speaker
 from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.outbox import StoredMessage
 from agency.control.vault.keys import read_keyring
 from agency.control.vault.leases import Leases
 from agency.control.vault.vault import Vault, Wanted
@@ -53,6 +57,21 @@ class Safe:
             lambda: f"lease-{next(self.numbers)}",
             lambda: f"token-{next(self.numbers)}",
         )
+
+    def speaker(
+        self,
+        say: Callable[[StoredMessage], None] = lambda _message: None,
+        room_id: Callable[[], str | None] = lambda: "!control:x.org",
+    ) -> Speaker:
+        """What the room is told by, with `say` for the sender."""
+        trace = lambda: f"t-notice-{next(self.numbers)}"  # noqa: E731 - a name for the call below
+        bot = "@agency:x.org"
+        return Speaker(self.database, self.clock, room_id, bot, trace, say, 1000)
+
+    async def notices(self) -> list[str]:
+        """What is queued for the rooms."""
+        rows = await self.rows("SELECT content FROM outbox ORDER BY sequence")
+        return [json.loads(content)["body"] for (content,) in rows]
 
     async def execute(self, statement: str, **values: Any) -> None:
         """Change the store behind the vault's back."""

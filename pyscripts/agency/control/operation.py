@@ -5,7 +5,7 @@ proposed ──▶ waiting ──▶ granted ──▶ running ──▶ done | 
     │           └───────────┴──▶ refused | expired
     └──▶ granted | refused, and for a look: done | failed | refused
 
-What has not begun may become withdrawn: its sender deleted the message.
+What has not begun may become withdrawn: its message was deleted, or a person took it back.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from enum import StrEnum
 from agency.canonical import canonical_json, sha256_hex
 from agency.control.events import IncomingEvent
 from agency.control.grammar.typography import WHITE, plain
+from agency.control.policy import Role
 from agency.errors import InternalError
 
 FUTURE_MS = 300_000  # by which clocks may differ
@@ -34,7 +35,7 @@ class State(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     EXPIRED = "expired"  # its deadline passed before it began
-    WITHDRAWN = "withdrawn"  # its message was deleted before it began
+    WITHDRAWN = "withdrawn"  # it was taken back before it began
 
 
 FINAL = frozenset({State.DONE, State.FAILED, State.REFUSED, State.EXPIRED, State.WITHDRAWN})
@@ -74,6 +75,7 @@ class Origin:
     `ts` is when it was sent, in milliseconds since the epoch; `thread` is where it is answered.
     `understood` is the canonical command if readers of the room may see another text; then `typed`
     is the text of the message, and `shown` the SHA-256 of its HTML, if that says something else.
+    `role` is the most that the token gives by which it came.
     """
 
     kind: OriginKind
@@ -84,6 +86,7 @@ class Origin:
     understood: str = ""
     typed: str = ""
     shown: str = ""
+    role: Role | None = None
 
     @classmethod
     def of_event(cls, event: IncomingEvent) -> Origin:
@@ -110,14 +113,17 @@ class Origin:
     def record(self) -> str:
         """Encode the origin for the store."""
         facts = {"id": self.id, "ts": self.ts, "room": self.room_id, "thread": self.thread}
-        return json.dumps({**facts, **self.restatement}, separators=(",", ":"))
+        limit = {} if self.role is None else {"role": str(self.role)}
+        return json.dumps({**facts, **self.restatement, **limit}, separators=(",", ":"))
 
     @classmethod
     def read(cls, kind: str, record: str) -> Origin:
         """Decode an origin from the store."""
         kept = json.loads(record)
         again = {key: kept.get(key, "") for key in ("understood", "typed", "shown")}
-        return cls(OriginKind(kind), kept["id"], kept["ts"], kept["room"], kept["thread"], **again)
+        role = Role(kept["role"]) if "role" in kept else None
+        where = kept["room"], kept["thread"]
+        return cls(OriginKind(kind), kept["id"], kept["ts"], *where, **again, role=role)
 
     @property
     def facts(self) -> dict[str, object]:

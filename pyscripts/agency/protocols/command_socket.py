@@ -26,7 +26,7 @@ class CommandOutcome(StrEnum):
     """End of a request. Only `unfinished` and `busy` may be followed by another one."""
 
     DONE = "done"
-    REFUSED = "refused"  # by the policy, the handler, a full queue, or because the id was used
+    REFUSED = "refused"  # by the policy, the handler, a full queue or a used id; or withdrawn
     FAILED = "failed"
     EXPIRED = "expired"  # its deadline passed before it began
     UNFINISHED = "unfinished"  # no answer within the time to wait; the command goes on

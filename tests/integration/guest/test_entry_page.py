@@ -17,7 +17,6 @@ from agency.clock import Clock
 from agency.control.store import audit, schema
 from agency.control.vault.forms import Forms
 from agency.control.vault.page import EntryPage
-from agency.control.vault.rows import FormRow, Secret
 from agency.spinup.targets.incus.parts.edge.browser import Browser, Route, browsing
 from agency.spinup.targets.incus.parts.edge.certificate import make_certificates
 from agency.store import migrate, open_database
@@ -62,14 +61,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await database.write(lambda c: audit.open_log(c, "test", clock))
     safe = Safe(database, clock)
 
-    async def announce(_form: FormRow, _secret: Secret) -> None:
-        return None
-
     def refuse_name(_request: web.Request) -> None:
         raise web.HTTPMisdirectedRequest
 
-    forms = Forms(safe.vault(), URL, lambda: f"link-{next(safe.numbers)}-{'x' * 32}")
-    page = EntryPage(forms, URL, announce, refuse_name)
+    forms = Forms(
+        safe.vault(), URL, lambda: f"link-{next(safe.numbers)}-{'x' * 32}", safe.speaker()
+    )
+    page = EntryPage(forms, URL, refuse_name)
 
     @web.middleware
     async def checked(request: web.Request, handler: Any) -> web.StreamResponse:

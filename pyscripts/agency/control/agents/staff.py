@@ -248,19 +248,22 @@ class Staff:
             )
         return entry.matrix_id
 
-    async def dismiss(self, name: str) -> str:
-        """End the sessions of an agent's account, have it leave; return a sentence about it."""
+    async def dismiss(self, name: str) -> tuple[str, bool]:
+        """End the sessions of an agent's account, have it leave.
+
+        Returns a sentence about it, and whether it was done.
+        """
         user = self.lifecycle.entry(name).matrix_id
         self._set(user, present=False)
         try:
             rooms = await self.accounts.dismiss(user, self.room_id())
         except MatrixError as error:
-            return f" {user} could not leave its rooms: {error.message}."
+            return f" {user} could not leave its rooms: {error.message}.", False
         if not self.accounts.is_ours(user):
             taken = "was taken out of the control room" if rooms else "was not in the control room"
-            return f" {user} {taken}; its tokens are its owner's to revoke."
+            return f" {user} {taken}; its tokens are its owner's to revoke.", True
         left = f"left {rooms} rooms" if rooms != 1 else "left its room"
-        return f" {user} {left}, and its tokens open nothing any more."
+        return f" {user} {left}, and its tokens open nothing any more.", True
 
     async def delete(self, name: str) -> Result:
         """Stop an agent that a command made, for good, and unbind its secrets.
@@ -275,7 +278,8 @@ class Staff:
         if secrets:
             bound = "Its secret is" if secrets == 1 else f"Its {secrets} secrets are"
             text += f" {bound} bound to it no more."
-        return replace(result, text=text + await self.dismiss(name))
+        about, _done = await self.dismiss(name)
+        return replace(result, text=text + about)
 
     def welcome(self, name: str) -> None:
         """Have the upkeep bring an agent's account into the control room again."""

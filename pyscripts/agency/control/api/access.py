@@ -18,7 +18,7 @@ from agency.clock import Clock
 from agency.control.api.problems import RefusedError
 from agency.control.grammar.spec import CommandSpec
 from agency.control.kept.tokens import TokenDesk
-from agency.control.policy import Deny, Policy, Role, includes, needed
+from agency.control.policy import Deny, Policy, Role, needed, reaches
 from agency.control.store.tokens import Token
 from agency.web import QuietLog
 
@@ -106,7 +106,7 @@ class Access:
         match self.policy().decide(token.person, spec, ""):
             case Deny(code=code, message=message):
                 raise RefusedError(403, message, code=code)
-        if not includes(Role(token.role), needed(spec)):
+        if not reaches(Role(token.role), spec):
             text = f"this takes the role {needed(spec)}, and the token gives {token.role}"
             raise RefusedError(403, text, code="beyond-the-token")
 

@@ -156,7 +156,7 @@ class Handlers:
         with self.entrance.operations.following(operation_id) as woken:
             while True:
                 woken.clear()
-                shown = await self._find(operation_id)
+                shown = await self.find(operation_id)
                 left = end - loop.time()
                 if shown.final or left <= 0:
                     return shown
@@ -167,26 +167,35 @@ class Handlers:
                     pass
 
     async def _operation(self, call: Call) -> web.StreamResponse:
-        return answer(await self._find(call.request.match_info["id"]))
+        return answer(await self.find(call.request.match_info["id"]))
 
-    async def _find(self, operation_id: str) -> models.Operation:
+    async def find(self, operation_id: str) -> models.Operation:
+        """Return an operation as it is shown.
+
+        Raises:
+            RefusedError: there is none of this id.
+        """
         operations = self.entrance.operations
         policy = operations.rules.policy
         shown = await operations.database.read(lambda c: views.find(c, operation_id, policy))
         if shown is None:
             raise RefusedError(404, f"there is no operation {operation_id}")
-        return shown
+        unkept = operations.unkept.find(operation_id)
+        if unkept is None or shown.reply is None:
+            return shown
+        reply = models.Reply(ok=unkept.ok, text=unkept.text, block=unkept.block)
+        return shown.model_copy(update={"reply": reply})
 
     async def _events(self, call: Call) -> web.StreamResponse:
         operation_id = call.request.match_info["id"]
-        await self._find(operation_id)
+        await self.find(operation_id)
         seen = events.Seen.of(call.request.headers.get("Last-Event-ID", ""))
         broadcast = Broadcast(max_listeners=1)
         operations = self.entrance.operations
 
         async def publish() -> None:
             try:
-                await events.follow(lambda: self._find(operation_id), woken, seen, broadcast)
+                await events.follow(lambda: self.find(operation_id), woken, seen, broadcast)
             except (SQLAlchemyError, RefusedError) as error:  # the client asks again
                 _log.warning("a stream of events ended early: %s", type(error).__name__)
 

@@ -356,11 +356,16 @@ async def delete_agent(ctx: Context, agent: str) -> Result:
 
 
 async def _dismissed(ctx: Context, agent: str, result: Result) -> Result:
-    """Have the account of an agent that is stopped for good leave its rooms, and say so."""
+    """Have the account of an agent that is stopped for good leave its rooms, and say so.
+
+    That it did is kept with the result: whatever ends this before, a start makes up for it.
+    """
+    from agency.control.store.agents import Dismissal
+
     staff = ctx.services.staff
-    if staff is None:
-        return result
-    return replace(result, text=result.text + await staff.dismiss(agent))
+    about, done = ("", True) if staff is None else await staff.dismiss(agent)
+    stored = (Dismissal(agent),) if done else ()
+    return replace(result, text=result.text + about, stored=stored)
 
 
 def _project(records: Mapping[str, AgentRecord], name: str) -> str:

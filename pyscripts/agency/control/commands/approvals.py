@@ -156,8 +156,10 @@ async def deny(ctx: Context, approval: str, reason: str) -> Result:
     _OPERATION,
     summary="Take back an operation of yours that has not begun.",
     permission="approvals.withdraw",
+    role="operator",
 )
 async def withdraw(ctx: Context, operation: str) -> Result:
     """Take back an operation that waits for an approval or for its turn."""
-    ended = await ctx.services.decisions().withdraw(operation, ctx.invocation.sender)
+    by, role = ctx.invocation.sender, ctx.invocation.role
+    ended = await ctx.services.decisions().withdraw(operation, by, role)
     return Result(f"Withdrawn: {ended.said}. Nothing was done.", detail={"operation": ended.id})

@@ -68,6 +68,7 @@ class Noun:
         bare: tuple[str, ...] = (),
         target_kind: str = "",
         alone: bool = False,
+        acts: bool = False,
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
 
@@ -90,6 +91,7 @@ class Noun:
             bare=bare,
             target_kind=target_kind,
             alone=alone,
+            acts=acts,
         )
 
         def declare(handler: H) -> H:

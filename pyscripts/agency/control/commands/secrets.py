@@ -143,6 +143,8 @@ async def _entered(ctx: Context, wanted: Wanted) -> Result:
         "The link works once, for ten minutes; whoever has it may enter the value, and nobody can "
         "read it there. Never say the value here.",
         detail=detail,
+        later=f"A link for the value of {wanted.name} was made, and is not kept. If you did not "
+        "see it, or it has ended, give the command again.",
     )
 
 

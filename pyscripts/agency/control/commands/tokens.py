@@ -1,8 +1,8 @@
 """Commands `tokens create`, `list` and `revoke`: who may use the HTTP interface in whose name.
 
 Neither is a change by the policy's word, as approvals are none: viewers have tokens too, nothing
-waits behind them, and the same again after a crash does nothing. Safe mode makes no tokens, and
-takes them back.
+waits behind them, and the same again after a crash does nothing. They act all the same, so a token
+of a viewer reaches neither. Safe mode makes no tokens, and takes them back.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ async def list_tokens(ctx: Context) -> Result:
     ),
     summary="Put a token of the HTTP interface on record.",
     permission="tokens.create",
+    acts=True,
 )
 async def create_token(
     ctx: Context, digest: str, role: str, days: int, person: str | None = None
@@ -84,10 +85,12 @@ async def create_token(
     argument("token", TokenId(), "a token's id, as `tokens list` shows it"),
     summary="Take back a token of yours; an admin takes back anybody's.",
     permission="tokens.revoke",
+    acts=True,
 )
 async def revoke_token(ctx: Context, token: str) -> Result:
     """Take a token back for ever."""
-    gone = await ctx.services.tokens().revoke(token, ctx.invocation.sender)
+    by, role = ctx.invocation.sender, ctx.invocation.role
+    gone = await ctx.services.tokens().revoke(token, by, role)
     return Result(
         f"The token {gone.id} of {gone.person} opens nothing any more.",
         detail={"token": gone.id, "person": gone.person},

@@ -40,6 +40,7 @@ def _state(blocks: bool, acknowledged: bool) -> str:
     argument("code", Text(_LONGEST_CODE), "a warning's code, from `warnings list`"),
     summary="Hide a kind of warning until it goes away and comes back.",
     permission="warnings.acknowledge",
+    role="operator",
 )
 async def acknowledge(ctx: Context, code: str) -> Result:
     """Hide the present warnings of a kind from readiness and status."""

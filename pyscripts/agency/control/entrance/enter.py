@@ -31,7 +31,7 @@ from agency.control.operations.admitting.entries import (
 )
 from agency.control.operations.proposals import IdUsedError, TooManyError
 from agency.control.operations.running.execution import INTERNAL
-from agency.control.policy import Role, includes, needed
+from agency.control.policy import Role, includes, needed, reaches
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
 from agency.control.vault.values import Waiting
@@ -48,6 +48,7 @@ _OUTCOMES: Mapping[State, CommandOutcome] = {
     State.DONE: CommandOutcome.DONE,
     State.REFUSED: CommandOutcome.REFUSED,
     State.EXPIRED: CommandOutcome.EXPIRED,
+    State.WITHDRAWN: CommandOutcome.REFUSED,  # nothing was done
 }
 
 
@@ -162,7 +163,8 @@ async def _admitted(
     """Read a command and have it taken, or refuse it on record; `goes_on` says that it has not
     ended when it is taken."""
     operations, trace = entrance.operations, entrance.new_trace()
-    origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
+    sent_ts = min(asked.sent_ts, entrance.clock.now_ms())
+    origin = Origin(asked.kind, asked.id, sent_ts, role=asked.role)
     if (token := token_in(asked.text)) is not None:
         await _refuse(operations, asked, origin, trace, {"code": "secret-in-text", "kind": token})
         text = f"This text holds {token}, so nothing was done. {EXPOSED} {INSTEAD}"
@@ -197,7 +199,8 @@ async def _admitted(
 def _holding(entrance: Entrance, asked: Asked, origin: Origin, *, goes_on: bool) -> Iterator[None]:
     """Hold the value that came with a command until that ends; longer if it goes on after it.
 
-    Who waits no longer leaves the value behind: the command may still have its turn.
+    Who waits no longer leaves the value behind: the command may still have its turn. A command that
+    is sent again and refused lets go of nothing: what came with it before is the operation's.
 
     Raises:
         RefusalError: there is no vault, or too many values wait.
@@ -214,7 +217,7 @@ def _holding(entrance: Entrance, asked: Asked, origin: Origin, *, goes_on: bool)
     except asyncio.CancelledError:
         raise
     except BaseException:
-        entrance.values.take(key)
+        entrance.values.take_back(key)
         raise
     if not goes_on:
         entrance.values.take(key)
@@ -237,11 +240,12 @@ _REFUSALS: Mapping[type[AgencyError], Refusal] = {
 
 
 def _check_reach(asked: Asked, command: Command) -> None:
+    if asked.role is None or reaches(asked.role, command.spec):
+        return
     wanted = needed(command.spec)
-    if asked.role is not None and not includes(asked.role, wanted):
-        raise _NarrowError(
-            f"{command.name} takes the role {wanted}, and this token gives {asked.role}"
-        )
+    if includes(asked.role, wanted):
+        raise _NarrowError(f"{command.name} writes, and a token of a {asked.role} only looks")
+    raise _NarrowError(f"{command.name} takes the role {wanted}, and this token gives {asked.role}")
 
 
 async def _check_age(entrance: Entrance, origin: Origin) -> None:

@@ -6,13 +6,14 @@ Source: Matrix specification 1.11, "Threading", "Rich replies", "User and room m
 from __future__ import annotations
 
 import html
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agency.canonical import canonical_json
-from agency.control.operation import Origin
+from agency.control.operation import Origin, OriginKind
 from agency.control.store.outbox import Message, transaction_id
 from agency.protocols import NOTICE_KEY, REPLY_KEY
 
@@ -28,13 +29,22 @@ _CUT = "\n[cut]"
 class Reply:
     """A reply: `ok` says whether the command was done; `block` is shown in fixed width.
 
-    A reply that is not `final` reports progress, and another follows it.
+    A reply that is not `final` reports progress, and another follows it. `later` is kept in place
+    of a text that must be at rest nowhere: whoever waits gets the text, and who comes later this.
     """
 
     ok: bool
     text: str
     block: str = ""
     final: bool = True
+    later: str = ""
+
+
+def kept(reply: Reply, origin: Origin) -> str | None:
+    """Encode a reply for its operation's row, where no room gets it; None otherwise."""
+    if origin.kind is OriginKind.MATRIX:
+        return None
+    return json.dumps({"ok": reply.ok, "text": reply.later or reply.text, "block": reply.block})
 
 
 def printable(text: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the st
 
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
+    from agency.control.policy import Role
     from agency.control.store.agents import Change
 
 
@@ -44,6 +45,7 @@ class Invocation:
     operation: str = ""
     rule: str | None = None
     by: str = "matrix"  # an OriginKind: the way by which it came
+    role: Role | None = None  # the most that the token gives by which it came
 
 
 class Stored(Protocol):
@@ -57,7 +59,8 @@ class Stored(Protocol):
 class Result:
     """Result of a command.
 
-    `changes` and `stored` are committed together with its audit row and reply.
+    `changes` and `stored` are committed together with its audit row and reply. `later` is kept in
+    place of a text that must be at rest nowhere.
     """
 
     text: str
@@ -66,12 +69,13 @@ class Result:
     detail: Mapping[str, object] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     stored: tuple[Stored, ...] = ()
+    later: str = ""
 
     def reply(self) -> Reply:
         """Make the final reply."""
         from agency.control.execution.replies import Reply
 
-        return Reply(self.outcome is Outcome.DONE, self.text, self.block)
+        return Reply(self.outcome is Outcome.DONE, self.text, self.block, later=self.later)
 
 
 Handler = Callable[[Invocation], Awaitable[Result]]

@@ -78,9 +78,10 @@ class CommandSpec:
     A person needs `permission` to give the command; `approval` names the rule whose grants it
     needs before it runs; `changes` is true if it changes something; `target` names the argument
     with its target, and `target_kind` says what that is, if no agent. `role` is the role that it
-    asks for, if not an operator's for a change and a viewer's for a look. `bare` are first words
-    that need no mark where an operation's id follows. Changes that choose among what is free are
-    `alone`: of all of them one runs at a time, whatever their targets.
+    asks for, if not an operator's for a change and a viewer's for a look. `acts` is true if it
+    writes without being a change: no token of a viewer reaches it. `bare` are first words that need
+    no mark where an operation's id follows. Changes that choose among what is free are `alone`: of
+    all of them one runs at a time, whatever their targets.
 
     Raises:
         InternalError: the declaration is inconsistent.
@@ -99,6 +100,7 @@ class CommandSpec:
     bare: tuple[str, ...] = ()
     target_kind: str = ""
     alone: bool = False
+    acts: bool = False
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.parameters]

@@ -109,8 +109,8 @@ class TokenDesk:
         self._kept[digest] = token
         return token
 
-    async def revoke(self, beginning: str, by: str) -> Token:
-        """Take back the token whose digest begins so.
+    async def revoke(self, beginning: str, by: str, limit: Role | None = None) -> Token:
+        """Take back the token whose digest begins so; `limit` is the most that `by`'s token gives.
 
         Raises:
             RefusalError: there is none, there are several, or it is not `by`'s to take back.
@@ -121,7 +121,7 @@ class TokenDesk:
             raise RefusalError(f"{many} with {beginning}", hint="`tokens list` shows the ids")
         (token,) = found
         may = by == token.person or by.startswith(LOCAL)
-        if not may and not self.policy().people.may(by, Role.ADMIN):
+        if not may and not self.policy().people.may(by, Role.ADMIN, limit):
             raise RefusalError(f"only {token.person} or an admin may take back {token.id}")
         if token.revoked_ts is None:
             now = self.clock.now_ms()

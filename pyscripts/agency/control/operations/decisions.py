@@ -27,8 +27,8 @@ from agency.control.store.audit import Outcome
 class Decisions:
     """Decisions that people may take on operations that have not begun.
 
-    `settle` puts the end of one on record, and `forget` gives its place up; `plan_of` says what one
-    would do now.
+    `settle` puts the end of one on record; `forget` gives up the place of one that was withdrawn,
+    and answers who waits for it; `plan_of` says what one would do now.
     """
 
     approvals: Approvals
@@ -106,8 +106,10 @@ class Decisions:
         await self.calls.whole(settled())
         return ended
 
-    async def withdraw(self, beginning: str, by: str) -> Operation:
+    async def withdraw(self, beginning: str, by: str, limit: Role | None = None) -> Operation:
         """Take back an operation that has not begun; return it.
+
+        `limit` is the most that the token of `by` gives, if one was used.
 
         Raises:
             RefusalError: there is none, it has begun, or it is neither `by`'s nor `by` an admin.
@@ -118,7 +120,7 @@ class Decisions:
             many = "several operations begin" if found else "no operation begins"
             raise RefusalError(f"{many} with {beginning}", hint="`approvals list` shows the ids")
         (operation,) = found
-        if by != operation.actor and not self.policy.people.may(by, Role.ADMIN):
+        if by != operation.actor and not self.policy.people.may(by, Role.ADMIN, limit):
             raise RefusalError(f"only {operation.actor} or an admin may withdraw {operation.id}")
 
         def change(connection: Connection) -> Operation | None:
@@ -127,8 +129,13 @@ class Decisions:
                 None if fresh is None else withdraw(connection, self.approvals.clock, fresh[0], by)
             )
 
-        ended = await self.calls.whole(database.write(change))
+        async def withdrawn() -> Operation | None:
+            ended = await database.write(change)
+            if ended is not None:
+                self.forget(ended)
+            return ended
+
+        ended = await self.calls.whole(withdrawn())
         if ended is None:
             raise RefusalError(f"{operation.id} has begun, and goes on")
-        self.forget(ended)
         return ended

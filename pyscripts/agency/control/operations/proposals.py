@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from agency.store import Database
 T = TypeVar("T")
 
 MOST = 100  # proposals that wait for admission
+_SHOWN_S = 600.0  # for how long an answer that is not kept may be asked for
 
 
 @dataclass(slots=True)
@@ -65,6 +66,30 @@ class Awaited:
 
 
 @dataclass(slots=True)
+class Unkept:
+    """Answers that the store must not have as they are, in memory for a while; `most` at a time."""
+
+    clock: Clock
+    most: int = MOST
+    _held: OrderedDict[str, tuple[float, Reply]] = field(default_factory=OrderedDict, repr=False)
+
+    def put(self, operation: str, reply: Reply) -> None:
+        """Hold an answer, if the store gets another one in its place."""
+        if reply.later:
+            self._held[operation] = (self.clock.steady() + _SHOWN_S, reply)
+        while len(self._held) > self.most:
+            self._held.popitem(last=False)
+
+    def find(self, operation: str) -> Reply | None:
+        """Return an answer that is held."""
+        now = self.clock.steady()
+        for old in [each for each, (until_s, _) in self._held.items() if until_s <= now]:
+            del self._held[old]
+        found = self._held.get(operation)
+        return None if found is None else found[1]
+
+
+@dataclass(slots=True)
 class Proposals:
     """The proposals that wait for admission, and the callers that wait for an answer.
 
@@ -85,6 +110,10 @@ class Proposals:
     _asked: dict[str, Awaited] = field(default_factory=dict)
     came: bool = False
     _followed: dict[str, set[asyncio.Event]] = field(default_factory=dict)
+    unkept: Unkept = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unkept = Unkept(self.clock)
 
     @contextmanager
     def following(self, operation: str) -> Iterator[asyncio.Event]:
@@ -165,6 +194,8 @@ class Proposals:
             awaited.told.remove(tell)
             if not awaited.told and self._asked.get(key) is awaited:
                 del self._asked[key]
+        if (shown := self.unkept.find(operation.id)) is not None:
+            return shown
         kept = await self.database.read(lambda c: operations.answer(c, operation.id))
         return Reply(**json.loads(kept)) if kept else Reply(False, f"It is {operation.state}.")
 

@@ -20,10 +20,11 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
 from agency.control.operations.admitting.messages import Messages
+from agency.control.operations.admitting.withdrawal import WITHDRAWN
 from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
-from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
+from agency.control.operations.proposals import Calls, Proposals, Tell, Unkept, tell_nobody
 from agency.control.operations.running.changes import Changes
 from agency.control.operations.running.dispatch import (
     Dispatcher,
@@ -96,6 +97,7 @@ class Operations:
     _fatal: BaseException | None = None
     decisions: Decisions = field(init=False)
     safety: Safety = field(init=False)
+    unkept: Unkept = field(init=False)  # answers that the store does not have as they are
     _bounds: Bounds = field(init=False)
     _looks: Looks = field(init=False)
     _recorder: Recorder = field(init=False)
@@ -119,6 +121,7 @@ class Operations:
             is_full=lambda: self.active >= self.max_outbox,
             max_age_s=lambda: self.rules.max_age_s,
         )
+        self.unkept = self._proposals.unkept
         cards = Cards(
             self.database,
             self.clock,
@@ -139,6 +142,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            shown=self.unkept.put,
             applied=self.applied,
             plan=self.plan,
         )
@@ -340,9 +344,10 @@ class Operations:
         return await self.decisions.grant(beginning, by, confirmed)
 
     def forget(self, operation: Operation) -> None:
-        """Let go of an operation that was withdrawn in the store: it takes no place any more."""
+        """Let go of an operation that was withdrawn in the store, and answer who waits for it."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+        self._proposals.answer(operation.id, WITHDRAWN)
 
     def stand(self, standing: tuple[ApprovalRule, ...]) -> None:
         """Put the rules into force that follow from what is kept."""

@@ -16,7 +16,7 @@ from agency.control.policy.decision import (
     confirmation,
     people,
 )
-from agency.control.policy.roles import People, Role, Ruled, includes, needed
+from agency.control.policy.roles import People, Role, Ruled, includes, needed, reaches
 
 __all__ = [
     "LOCAL",
@@ -38,4 +38,5 @@ __all__ = [
     "includes",
     "needed",
     "people",
+    "reaches",
 ]

@@ -51,6 +51,10 @@ class Ruled(Protocol):
         """The role that it asks for, where that does not follow from `changes`."""
 
     @property
+    def acts(self) -> bool:
+        """True if it writes without being a change."""
+
+    @property
     def approval(self) -> str | None:
         """The name of the rule that asks for another person's approval, if one does."""
 
@@ -60,6 +64,11 @@ def needed(command: Ruled) -> Role:
     if command.role is not None:
         return Role(command.role)
     return Role.OPERATOR if command.changes else Role.VIEWER
+
+
+def reaches(role: Role, command: Ruled) -> bool:
+    """Return whether a token that gives this role reaches a command: a viewer's only looks."""
+    return includes(role, needed(command)) and not (command.acts and role is Role.VIEWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ class People:
         )
         return frozenset(role for role, who in lists if person in who)
 
-    def may(self, person: str, role: Role) -> bool:
-        """Return whether a person may do what a role may."""
-        return bool(self.roles(person) & _INCLUDED_IN[role])
+    def may(self, person: str, role: Role, limit: Role | None = None) -> bool:
+        """Return whether a person may do what a role may; `limit` is the most their token gives."""
+        within = limit is None or includes(limit, role)
+        return within and bool(self.roles(person) & _INCLUDED_IN[role])

@@ -32,6 +32,7 @@ from agency.control.service.speaking import build_speaker
 from agency.control.service.staffing import build_staff
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
+from agency.control.store import agents
 from agency.control.store.passwords import url_secrets
 from agency.matrix import Backoff
 from agency.secrets import Redactor, SecretValue
@@ -164,7 +165,11 @@ def build_operations(
         ),
         grammar=GRAMMAR,
         handler=lambda command: handlers[command.name],
-        targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
+        targets=AgentTargets(
+            lifecycle,
+            {} if vault is None else {"secret": vault.desk.describe},
+            lambda record: plane.database.read(lambda c: agents.is_dismissed(c, record)),
+        ),
         take_away=plane.taker.take_away,
         hand_in=build_file_documents(plane),
         approval_wait_s=plane.config.limits.approval_wait_s,

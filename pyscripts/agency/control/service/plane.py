@@ -35,6 +35,7 @@ from agency.control.service.pruner import prune_often
 from agency.control.service.reconcile import reconcile
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.side_rooms import SideRooms, open_side_rooms
+from agency.control.service.speaking import build_speaker
 from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.service.vaulting import VaultService, build_vault
@@ -69,8 +70,8 @@ class ControlPlane(Shared):
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = build_lifecycle(self, tokens)
-        vault = self.vault = build_vault(self, tokens, lifecycle)
         sender = build_sender(self)
+        vault = self.vault = build_vault(self, tokens, lifecycle, build_speaker(self, sender))
         app = build_app(build_appservice(self, tokens, sender, vault))
         runner = await startup.listen(app, self.config, self.handed)
         try:

@@ -14,15 +14,22 @@ from agency.control.store.agents import AgentRecord
 from agency.control.wish import Desired, Wish, with_project
 
 
+async def _have_none(_record: AgentRecord) -> bool:
+    """Find nothing to dismiss: for agents without accounts."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class AgentTargets:
     """Targets of changes that are agents; see operations.targets for each call.
 
-    `others` describes targets of other kinds, which nothing is wished of.
+    `others` describes targets of other kinds, which nothing is wished of; `is_dismissed` says
+    whether a disabled agent's account is out of its rooms.
     """
 
     lifecycle: Lifecycle
     others: Mapping[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
+    is_dismissed: Callable[[AgentRecord], Awaitable[bool]] = _have_none
 
     async def wish(self, command: Command) -> Wish | None:
         """Return the wish that a command makes; None if it leaves that as it is."""
@@ -58,7 +65,8 @@ class AgentTargets:
         record = await self._record(target)
         if record is None:
             return None
-        return remedy_of(record, await self.lifecycle.observe(target, trace))
+        seen = await self.lifecycle.observe(target, trace)
+        return remedy_of(record, seen, dismissed=await self.is_dismissed(record))
 
     async def _record(self, target: str) -> AgentRecord | None:
         if target not in self.lifecycle.agents:
@@ -80,16 +88,19 @@ class AgentTargets:
         return text if seen.problem is None else f"{text}, but does not answer"
 
 
-def remedy_of(record: AgentRecord, seen: Observation) -> Command | None:
+def remedy_of(record: AgentRecord, seen: Observation, *, dismissed: bool = True) -> Command | None:
     """Return the command that brings an agent to its wish; None if it is as wished.
 
     An agent that was never commanded is left alone, and so is one that runs without answering:
-    its project is not known.
+    its project is not known. One that is disabled, and whose account is not dismissed, is disabled
+    again, the whole of it: stopping it was the lesser part.
     """
     wish, runs = record.wish, seen.status.state is State.RUNNING
     arguments: dict[str, str | int] = {"agent": record.name}
     if wish.desired is Desired.DELETED:
         return Command(GRAMMAR.by_name["agents delete"], arguments)
+    if wish.desired is Desired.DISABLED and not dismissed:
+        return Command(GRAMMAR.by_name["agents disable"], arguments)
     if wish.is_down:
         if not runs or record.observed is None:
             return None

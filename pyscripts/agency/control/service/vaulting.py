@@ -9,15 +9,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from agency import naming
-from agency.clock import iso, new_id
+from agency.clock import new_id
 from agency.control.appservice.access import OwnNames
 from agency.control.conditions import Code
 from agency.control.entrance.counter import Counter, serve
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.policy import critical_secrets
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.handover import redeem_socket
 from agency.control.service.handing import AcpAgents
 from agency.control.service.shared import Shared, Tokens, new_trace
@@ -28,7 +27,6 @@ from agency.control.vault.forms import Forms
 from agency.control.vault.keys import read_keyring
 from agency.control.vault.leases import Leases
 from agency.control.vault.page import EntryPage
-from agency.control.vault.rows import FormRow, Secret
 from agency.control.vault.values import Waiting
 from agency.control.vault.vault import Vault
 
@@ -42,6 +40,7 @@ class VaultService:
     vault: Vault
     leases: Leases
     waiting: Waiting
+    speaker: Speaker
     desk: SecretDesk = field(init=False)
     page: EntryPage = field(init=False)
     delivery: Delivery = field(init=False)
@@ -52,7 +51,7 @@ class VaultService:
         self.vault = replace(self.vault, changed=self._changed)
         self.leases = replace(self.leases, vault=self.vault)
         base_url = config.public_url or f"http://{config.listen_host}:{config.listen_port}"
-        forms = Forms(self.vault, base_url, secrets.token_urlsafe)
+        forms = Forms(self.vault, base_url, secrets.token_urlsafe, self.speaker)
         self.delivery = Delivery(
             leases=self.leases,
             agents=AcpAgents(self.lifecycle, plane.runtime, plane.acp, self._serve),
@@ -63,7 +62,7 @@ class VaultService:
         )
         self.desk = SecretDesk(self.vault, forms, self.waiting, self._push)
         own_names = OwnNames(config.listen_host).check
-        self.page = EntryPage(forms, base_url, self._tell, own_names, self._held_back)
+        self.page = EntryPage(forms, base_url, own_names, self._held_back)
 
     async def restore(self) -> None:
         """Put the rule for critical secrets into force; call it before any command is taken."""
@@ -97,19 +96,6 @@ class VaultService:
             return "The control plane begins; try it again in a moment."
         mode = self.plane.operations.rules.policy.safe_mode
         return None if mode is None else f"{mode.by} switched to safe mode: nothing is changed."
-
-    async def _tell(self, form: FormRow, secret: Secret) -> None:
-        """Tell the room of a value that came in by a link; the audit log has it already."""
-        text = (
-            f"{secret.name} has version {secret.version} now: a value was entered by the link that "
-            f"{form.author} asked for, at {iso(secret.changed_ts / 1000)}."
-        )
-        # Without a room the audit log alone says it.
-        if self.plane.room_id is not None:
-            try:
-                await self.plane.running().announce(text, new_trace())
-            except SQLAlchemyError:
-                self.delivery.wake()
 
     async def _serve(self, agent: str) -> None:
         """Open the socket at which an agent redeems, once.
@@ -148,8 +134,10 @@ class VaultService:
         return None if endpoint is None else endpoint.token
 
 
-def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultService | None:
-    """Build the vault; None for an agency without a master key.
+def build_vault(
+    plane: Shared, tokens: Tokens, lifecycle: Lifecycle, speaker: Speaker
+) -> VaultService | None:
+    """Build the vault; None for an agency without a master key. `speaker` is to the control room.
 
     Raises:
         PrerequisiteError: the master key cannot be used.
@@ -167,6 +155,7 @@ def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultSer
             vault, limits.secret_lease_s, partial(new_id, "lease"), secrets.token_urlsafe
         ),
         waiting=Waiting(plane.clock, limits.approval_wait_s + limits.max_command_age_s),
+        speaker=speaker,
     )
 
 

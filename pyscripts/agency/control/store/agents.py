@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from agency.control.store import schema
+from agency.control.store import facts, schema
+from agency.control.store.facts import Fact
 from agency.control.wish import Desired, Wish
 from agency.errors import AgencyError
 
@@ -20,9 +21,11 @@ __all__ = [
     "Creation",
     "Deletion",
     "Desired",
+    "Dismissal",
     "InventoryChange",
     "TakenError",
     "apply",
+    "is_dismissed",
     "records",
     "set_wish",
     "synchronise",
@@ -90,6 +93,30 @@ class Deletion:
 
 
 Change = InventoryChange | Creation | Deletion
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissal:
+    """The fact that an agent's account is out, as its wish of now asks; another wish ends it."""
+
+    name: str
+
+    def apply(self, connection: Connection, now_ts: int) -> None:  # noqa: ARG002 - of a `Stored`
+        """Keep it, in the transaction of the command's result."""
+        known = {each.name: each.changed_ts for each in records(connection)}
+        if self.name in known:
+            out = {name: ts for name, ts in _dismissed(connection).items() if name in known}
+            out[self.name] = known[self.name]
+            facts.keep(connection, Fact.DISMISSED, json.dumps(out))
+
+
+def is_dismissed(connection: Connection, record: AgentRecord) -> bool:
+    """Return whether an agent's account is out since its wish of now."""
+    return _dismissed(connection).get(record.name) == record.changed_ts
+
+
+def _dismissed(connection: Connection) -> dict[str, int]:
+    return dict(json.loads(facts.read(connection, Fact.DISMISSED) or "{}"))
 
 
 def synchronise(connection: Connection, configured: Collection[str], now_ts: int) -> None:

@@ -20,6 +20,7 @@ class Fact(StrEnum):
     AUDIT_ROOM = "audit_room"
     AUDIT_TOLD = "audit_told"  # number of the last row that the audit room was told of
     CONDITIONS = "conditions"
+    DISMISSED = "dismissed"  # agents whose account is out, and since which wish
     SAFE_MODE = "safe_mode"
     SETTINGS = "settings"
     VAULT_SEAL = "vault_seal"

@@ -1,19 +1,24 @@
 """Links by which a person enters one value: made for a command, used once, for ten minutes.
 
-The token stands in the link alone; the store has its digest.
+The token stands in the link alone; the store has its digest. The room is told of each value that
+came in: the message is queued in the transaction that stores the value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
+from agency.clock import iso
 from agency.control.execution.result import RefusalError
-from agency.control.store import audit
+from agency.control.store import audit, facts
 from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.facts import Fact
+from agency.control.store.outbox import StoredMessage
 from agency.control.vault import rows
 from agency.control.vault.rows import FormRow, Secret
 from agency.control.vault.sealing import is_signed, sign
@@ -25,17 +30,33 @@ VALID_S = 600.0
 LINK = "link"  # the actor of what came through one: who opened it is not known
 
 
+class Speaking(Protocol):
+    """What tells the control room; see rooms.speaking."""
+
+    @property
+    def room_id(self) -> Callable[[], str | None]:
+        """The room's id; None before it is found."""
+
+    @property
+    def say(self) -> Callable[[StoredMessage], None]:
+        """Hands a message that is committed to the sender."""
+
+    def queue(self, connection: Connection, text: str, room_id: str) -> StoredMessage | None:
+        """Queue a message."""
+
+
 class UsedError(RefusalError):
     """A link that leads nowhere: used, expired, or never made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Maker of links below `base_url`; `announce` tells the room of a value that came in."""
+    """Maker of links below `base_url`; `speaker` tells the room of a value that came in."""
 
     vault: Vault
     base_url: str
     new_token: Callable[[], str]
+    speaker: Speaking
 
     async def link(self, wanted: Wanted, trace: str) -> str:
         """Make the link by which the value of `wanted` is entered; an older one leads nowhere."""
@@ -69,15 +90,16 @@ class Forms:
         return await self.vault.database.read(lambda c: self._open(c, token))
 
     async def enter(self, token: str, text: str) -> tuple[FormRow, Secret]:
-        """Store the value that was entered, and use the link up, in one transaction.
+        """Store the value, use the link up, and queue the notice to the room, in one transaction.
 
         Raises:
             UsedError: the link leads nowhere.
-            RefusalError: the value is not of the secret's type, or another version came first.
+            RefusalError: the value is not of the secret's type, another version came first, or
+                there is no room to tell.
         """
         vault = self.vault
 
-        def change(connection: Connection) -> tuple[FormRow, Secret]:
+        def change(connection: Connection) -> tuple[FormRow, Secret, StoredMessage | None]:
             form = self._open(connection, token)
             value = checked(SecretType(form.type), text)
             wanted = Wanted(form.name, form.type, form.version, form.critical, form.author)
@@ -88,11 +110,27 @@ class Forms:
                 form.trace, LINK, "secrets enter", f"secret {form.name}", Outcome.DONE, detail
             )
             audit.append(connection, vault.clock, entry)
-            return form, made
+            return form, made, self._tell(connection, form, made)
 
-        done = await vault.database.write(change)
+        form, made, notice = await vault.database.write(change)
+        if notice is not None:
+            self.speaker.say(notice)
         await vault.changed()
-        return done
+        return form, made
+
+    def _tell(self, connection: Connection, form: FormRow, secret: Secret) -> StoredMessage | None:
+        """Queue the notice of a value to the room: that of now, or else the last one known."""
+        room_id = self.speaker.room_id() or facts.read(connection, Fact.CONTROL_ROOM)
+        if room_id is None:
+            raise RefusalError(
+                "no control room could be told of this value, so nothing was stored",
+                hint="give it at the machine: agency do secrets set NAME --value-stdin",
+            )
+        text = (
+            f"{secret.name} has version {secret.version} now: a value was entered by the link that "
+            f"{form.author} asked for, at {iso(secret.changed_ts / 1000)}."
+        )
+        return self.speaker.queue(connection, text, room_id)
 
     def _open(self, connection: Connection, token: str) -> FormRow:
         form, now = rows.find_form(connection, _hash(token)), self.vault.clock.now_ms()

@@ -23,7 +23,7 @@ from agency.clock import iso
 from agency.control.execution.result import RefusalError
 from agency.control.vault.cipher import VaultError
 from agency.control.vault.forms import FORM_PATH, Forms, UsedError
-from agency.control.vault.rows import FormRow, Secret
+from agency.control.vault.rows import FormRow
 from agency.control.vault.values import MAX_BYTES, SecretType
 from agency.web import QuietLog
 
@@ -68,13 +68,12 @@ _DOCUMENT = """<!doctype html>
 class EntryPage:
     """The form.
 
-    `base_url` is its address for people; `announce` tells the room what came in; `held_back` says
-    why nothing may be changed now, if that is so.
+    `base_url` is its address for people; `held_back` says why nothing may be changed now, if that
+    is so.
     """
 
     forms: Forms
     base_url: str
-    announce: Callable[[FormRow, Secret], Awaitable[None]]
     own_names: Callable[[web.Request], None]
     held_back: Callable[[], str | None] = lambda: None
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -125,7 +124,8 @@ class EntryPage:
             # Only its type: its statement holds what was entered, encrypted, and its digest.
             kind = type(error).__name__
             self._quiet.warning("store", "cannot use the vault: %s", kind, fields={})
-            return _page(503, "Nothing was stored", _text("Try it again in a minute.", None))
+            text = "It is not known whether the value was stored; the room is told of it if so."
+            return _page(503, "The store does not answer", _text(text, "Try again in a minute."))
 
     async def _show(self, request: web.Request, wrong: str = "") -> web.Response:
         token = request.match_info["token"]
@@ -164,12 +164,11 @@ class EntryPage:
             text = "This did not come from the page behind the link. Open the link, and enter it."
             return _page(403, "Nothing was stored", _text(text, None))
         try:
-            form, secret = await self.forms.enter(token, value if isinstance(value, str) else "")
+            _form, secret = await self.forms.enter(token, value if isinstance(value, str) else "")
         except UsedError:
             raise
         except RefusalError as error:
             return await self._show(request, wrong=f"{error.message}.")
-        await self.announce(form, secret)
         text = f"The secret {secret.name} has version {secret.version} now; the link is used up."
         return _page(200, "Stored", _text(text, None))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agency.clock import Clock
@@ -63,32 +63,53 @@ def _refuse(reason: str) -> None:
     raise RefusalError(f"the value {reason}", hint="enter it again; nothing was stored")
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value, until when it is kept, and how many requests brought it that were not refused."""
+
+    until_s: float
+    text: str = field(repr=False)
+    sent: int = 1
+
+
 @dataclass(slots=True)
 class Waiting:
-    """Values that came with commands, by operation, until these take them or it is too late."""
+    """Values that came with commands, by operation, until these take them or it is too late.
+
+    A command may be sent several times: the value that came first is kept.
+    """
 
     clock: Clock
     keep_s: float
-    _held: OrderedDict[str, tuple[float, str]] = field(default_factory=OrderedDict, repr=False)
+    _held: OrderedDict[str, _Held] = field(default_factory=OrderedDict, repr=False)
 
     def put(self, operation: str, text: str) -> None:
-        """Keep the value of an operation.
+        """Keep the value of an operation, unless one is kept already.
 
         Raises:
             RefusalError: too many wait.
         """
         self._forget()
-        if operation not in self._held and len(self._held) >= _MOST_WAITING:
+        held = self._held.get(operation)
+        if held is None and len(self._held) >= _MOST_WAITING:
             raise RefusalError(
                 "too many values wait for their commands", hint="send it again in a minute"
             )
-        self._held[operation] = (self.clock.steady() + self.keep_s, text)
+        until = self.clock.steady() + self.keep_s
+        made = _Held(until, text) if held is None else replace(held, sent=held.sent + 1)
+        self._held[operation] = made
+
+    def take_back(self, operation: str) -> None:
+        """Undo one `put`: the request was refused. What another request brought stays."""
+        held = self._held.pop(operation, None)
+        if held is not None and held.sent > 1:
+            self._held[operation] = replace(held, sent=held.sent - 1)
 
     def take(self, operation: str) -> str | None:
         """Take the value of an operation; None if none came with it, or it is gone."""
         self._forget()
         found = self._held.pop(operation, None)
-        return None if found is None else found[1]
+        return None if found is None else found.text
 
     def holds(self, operation: str) -> bool:
         """Return whether the value of an operation waits."""
@@ -97,5 +118,5 @@ class Waiting:
 
     def _forget(self) -> None:
         now = self.clock.steady()
-        for operation in [each for each, (until, _) in self._held.items() if until <= now]:
+        for operation in [each for each, held in self._held.items() if held.until_s <= now]:
             del self._held[operation]

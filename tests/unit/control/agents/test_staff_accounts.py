@@ -276,7 +276,7 @@ async def test_only_its_owner_logs_in_an_account_that_is_lent(farm: Begun) -> No
 )
 async def test_what_is_said_of_an_account_that_leaves(farm: Begun, rooms: int, said: str) -> None:
     farm.accounts.rooms = rooms
-    assert await farm.staff.dismiss("pm") == said
+    assert await farm.staff.dismiss("pm") == (said, True)
     assert farm.accounts.calls == [("dismiss", OURS, ROOM)]
 
 
@@ -290,7 +290,8 @@ async def test_what_is_said_of_an_account_that_is_taken_out(
     farm.inventory.apply((await farm.create(mxid=LENT)).changes)
     farm.accounts.rooms = rooms
     assert await farm.staff.dismiss("helper") == (
-        f" {LENT} {was}; its tokens are its owner's to revoke."
+        f" {LENT} {was}; its tokens are its owner's to revoke.",
+        True,
     )
 
 

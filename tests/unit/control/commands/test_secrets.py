@@ -10,13 +10,15 @@ from desk import ALICE, BOB, BOT, ROOM, Desk
 from front import Front
 from vaulting import CANARY, Safe, wanted
 
-from agency.control.commands import GRAMMAR, Services
+from agency.control.api.handlers import Handlers
+from agency.control.commands import GRAMMAR, Services, parse
 from agency.control.commands.registry import build_handlers
-from agency.control.entrance.enter import Answer, Asked, Entrance, enter
+from agency.control.entrance.enter import Answer, Asked, Entrance, Refusal, enter, submit
 from agency.control.events import IncomingEvent
-from agency.control.operations import OriginKind
+from agency.control.operations import Operation, OriginKind
 from agency.control.policy import People, Policy, critical_secrets
 from agency.control.service.targets import AgentTargets
+from agency.control.store import outbox
 from agency.control.vault.desk import Report, SecretDesk
 from agency.control.vault.forms import Forms
 from agency.control.vault.values import Waiting
@@ -67,7 +69,10 @@ class House:
         operations._dispatcher.take_away = take_away
         self.vault = self.safe.vault(changed=changed)
         forms = Forms(
-            self.vault, "https://agency.example", lambda: f"form-{next(self.safe.numbers)}"
+            self.vault,
+            "https://agency.example",
+            lambda: f"form-{next(self.safe.numbers)}",
+            self.safe.speaker(),
         )
         self.desk = SecretDesk(self.vault, forms, self.waiting, push)
         lifecycle: Any = Agents()
@@ -225,6 +230,103 @@ async def test_the_same_request_again_stores_nothing_again(house: House) -> None
     again = await house.entered("!agency secrets set github", CANARY)
     assert again == first
     assert (await house.vault.info("github")).secret.version == 1
+    assert not house.waiting._held
+
+
+@pytest.mark.parametrize("kind", [OriginKind.HTTP, OriginKind.CLI])
+async def test_a_link_that_is_asked_for_past_the_room_is_told_and_not_at_rest(
+    house: House, kind: OriginKind
+) -> None:
+    """Who asks gets it, also from another request; the store and the next start have it not."""
+    front, clock = house.front, house.front.desk.clock
+    said = "!agency secrets set github"
+    asked = Asked(kind, f"{ALICE}/k", ALICE, said, clock.now_ms())
+    made = await submit(Entrance(front.operations, clock, lambda: "t-past"), asked)
+    assert isinstance(made, Operation)
+    await front.desk.finish(front.operations)
+    told = await shown(house, made)
+    found = LINK.search(told)
+    assert found is not None, told
+    assert (await house.desk.forms.find(found[1])).name == "github"
+    assert found[1] not in await house.everything()
+    again = await front.operations.ask(parse(said), made.origin, ALICE, "t-past")
+    assert found[0] in again.text
+    house.front.desk.held.seconds += 601
+    assert LINK.search(await shown(house, made)) is None, "a link that has ended is told no more"
+    house.start()
+    again = await front.operations.ask(parse(said), made.origin, ALICE, "t-past")
+    assert again.text == await shown(house, made)
+    assert "give the command again" in again.text
+
+
+async def shown(house: House, operation: Operation) -> str:
+    """Return the answer that the HTTP interface shows of an operation."""
+    nothing: Any = None
+    entrance = Entrance(house.front.operations, house.front.desk.clock, lambda: "t-past")
+    reply = (await Handlers(entrance, nothing, {}, nothing).find(operation.id)).reply
+    assert reply is not None
+    return reply.text
+
+
+async def test_a_link_that_is_said_in_the_room_is_at_rest_until_it_is_sent(house: House) -> None:
+    link = LINK.search(await house.say("!agency secrets set github"))
+    assert link is not None
+    assert link[1] in await house.everything(), "the message waits for the homeserver"
+    (sequence,) = await house.safe.database.read(outbox.pending_sequences)
+    await house.safe.database.write(lambda c: outbox.set_sent(c, sequence, "$sent"))
+    assert link[1] not in await house.everything()
+
+
+ROTATE = "!agency secrets rotate github"
+
+
+@pytest.mark.parametrize(
+    ("again", "refusal"),
+    [
+        (None, None),
+        (ROTATE, Refusal.TOO_MANY),
+        ("!agency secrets rotate gitlab", Refusal.ID_USED),
+    ],
+)
+async def test_a_request_that_is_sent_again_and_refused_lets_go_of_no_value(
+    house: House, again: str | None, refusal: Refusal | None
+) -> None:
+    """The first waits for an approval, and is sent again under its key."""
+    await house.make(critical=True)
+    operations, clock = house.front.operations, house.front.desk.clock
+    operations.stand(critical_secrets(["github"]))
+    entrance = Entrance(operations, clock, lambda: "t-http", house.waiting)
+
+    async def sent(said: str, value: str) -> Any:
+        now = clock.now_ms()
+        asked = Asked(OriginKind.HTTP, f"{ALICE}/k", ALICE, said, now, SecretValue(value))
+        made = await submit(entrance, asked)
+        await house.front.desk.finish(operations)
+        return made
+
+    made = await sent(ROTATE, "the first value")
+    assert house.waiting.holds(made.id)
+    if again is not None:
+        full = operations.max_outbox
+        operations.max_outbox = 0 if refusal is Refusal.TOO_MANY else full
+        assert (await sent(again, "another value")).refusal is refusal
+        operations.max_outbox = full
+    await house.say(f"approve {made.short}", BOB)
+    await house.vault.bind("github", "pm", ALICE)
+    assert [each.reveal() for each in await house.vault.values_of("pm")] == ["the first value"]
+    assert not house.waiting._held
+
+
+async def test_a_request_that_is_refused_leaves_no_value_behind(house: House) -> None:
+    operations, clock = house.front.operations, house.front.desk.clock
+    entrance = Entrance(operations, clock, lambda: "t-http", house.waiting)
+    operations.max_outbox = 0
+    value = SecretValue(CANARY)
+    asked = Asked(OriginKind.HTTP, f"{ALICE}/k", ALICE, ROTATE, clock.now_ms(), value)
+    for _ in range(2):
+        refused = await submit(entrance, asked)
+        assert isinstance(refused, Answer)
+        assert refused.refusal is Refusal.TOO_MANY
     assert not house.waiting._held
 
 

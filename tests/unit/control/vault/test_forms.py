@@ -17,7 +17,6 @@ from agency.clock import Clock
 from agency.control.appservice.access import OwnNames
 from agency.control.vault.forms import Forms
 from agency.control.vault.page import EntryPage
-from agency.control.vault.rows import FormRow, Secret
 from agency.web import Limits, make_app
 from agency.web.refusals import as_json
 
@@ -60,11 +59,9 @@ class Site:
 async def site(safe: Safe) -> AsyncIterator[Site]:
     told: list[str] = []
 
-    async def announce(_form: FormRow, secret: Secret) -> None:
-        told.append(f"{secret.name} {secret.version}")
-
-    forms = Forms(safe.vault(), "", lambda: f"link-{next(safe.numbers)}-{'x' * 32}")
-    page = EntryPage(forms, "", announce, OwnNames("127.0.0.1").check)
+    speaker = safe.speaker(lambda queued: told.append(queued.message.content["body"]))
+    forms = Forms(safe.vault(), "", lambda: f"link-{next(safe.numbers)}-{'x' * 32}", speaker)
+    page = EntryPage(forms, "", OwnNames("127.0.0.1").check)
 
     @web.middleware
     async def checked(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -84,8 +81,11 @@ async def test_a_value_is_entered_once(site: Site) -> None:
     form = await site.opened(path)
     status, text = await site.enter(path, f"{CANARY}\r\nline two\r\n", form)
     assert (status, "github has version 1 now" in text) == (200, True)
-    assert site.told == ["github 1"]
-    assert CANARY not in text
+    assert site.told == await site.safe.notices()
+    assert [said.split(", at ")[0] for said in site.told] == [
+        "github has version 1 now: a value was entered by the link that @alice:x.org asked for"
+    ]
+    assert CANARY not in text + site.told[0]
     await site.safe.vault().bind("github", "pm", "@alice:x.org")
     (value,) = await site.safe.vault().values_of("pm")
     assert value.reveal() == f"{CANARY}\nline two"

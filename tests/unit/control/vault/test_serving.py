@@ -50,7 +50,7 @@ class Served:
         )
         lifecycle: Any = SimpleNamespace(agents={})
         self.service = VaultService(
-            plane, lifecycle, safe.vault(), safe.leases(), Waiting(clock, 60.0)
+            plane, lifecycle, safe.vault(), safe.leases(), Waiting(clock, 60.0), safe.speaker()
         )
 
     async def redeemed(self, agent: str, place: str) -> str:

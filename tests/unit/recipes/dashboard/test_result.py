@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recipe_history import failed, result
 
 from agency.recipes.dashboard.views.result import MOST_ROWS, MOST_TESTS, read_result, table
+from agency.recipes.facts import Deadline, Facts
 from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown
 from agency.recipes.run.report import Report
 
@@ -48,6 +49,14 @@ def test_what_a_run_writes_is_read_whole() -> None:
     assert (upgrade.outcome, upgrade.reason, upgrade.notes) == (
         "error", "no swarm", ("from 1.0.0+1",),
     )  # fmt: skip
+
+
+def test_a_deadline_is_read_as_a_run_writes_it() -> None:
+    facts = Facts(deadline=Deadline(3600.0, True))
+    found = read_result(json.dumps(facts.as_dict()))
+    assert (found.faults, found.deadline_s, found.deadline_reached) == ((), 3600.0, True)
+    none = read_result(json.dumps(Facts().as_dict()))
+    assert (none.faults, none.deadline_s, none.deadline_reached) == ((), None, False)
 
 
 def test_a_failure_has_its_reason() -> None:

@@ -1,6 +1,7 @@
-"""Withdrawal: a command whose message was deleted before it began does not run.
+"""Withdrawal: a command that is taken back before it begins does not run.
 
-The store decides: whoever admits or begins a command looks there whether it was withdrawn.
+Whoever asked takes it back by deleting its message or by a command; an operator or the admin may,
+too. The store decides: whoever admits or begins a command looks there whether it was withdrawn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
+from agency.control.execution.replies import Reply, kept
 from agency.control.operation import FINAL, Operation, Origin, OriginKind, State, operation_id
 from agency.control.operations.admitting.admission import Bounds, described
 from agency.control.operations.admitting.entries import message_entry, operation_entry
@@ -17,6 +19,8 @@ from agency.control.policy import Deny, Policy
 from agency.control.store import audit, inbox, operations
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
+
+WITHDRAWN = Reply(False, "It was withdrawn before it began, so nothing was done.")
 
 _BEGUN = FINAL | {State.RUNNING}
 
@@ -60,7 +64,9 @@ def withdraw(
     if operation.state in _BEGUN:
         return None
     withdrawn = replace(operation, state=State.WITHDRAWN)
-    operations.move(connection, operation, withdrawn, clock.now_ms())
+    operations.move(
+        connection, operation, withdrawn, clock.now_ms(), kept(WITHDRAWN, operation.origin)
+    )
     facts = {"sender": operation.actor}
     entry = operation_entry(operation, Outcome.WITHDRAWN, facts, by=by)
     audit.append(connection, clock, entry)

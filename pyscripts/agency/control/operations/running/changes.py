@@ -17,6 +17,7 @@ from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import operation_entry, sentence, store_reason
+from agency.control.operations.admitting.withdrawal import WITHDRAWN
 from agency.control.operations.approving.plan import VoidGrantError
 from agency.control.operations.running.execution import (
     INTERNAL,
@@ -250,6 +251,7 @@ class Changes:
                 )
                 return None
             except WithdrawnError:
+                self.recorder.answered(operation.id, WITHDRAWN)
                 return None
             except NotWantedError as error:
                 await self.settle(

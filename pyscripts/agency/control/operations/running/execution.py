@@ -77,6 +77,7 @@ async def execute(
         operation.id,
         operation.rule,
         operation.origin.kind,
+        operation.origin.role,
     )
     _log.debug("an operation begins")
     try:

@@ -66,9 +66,9 @@ class Recorder:
     """Writer of operations.
 
     It calls `applied` with changes of the inventory that are in the store, `say` for each queued
-    reply, `answered` at every end, and `told` for each report on an operation that came from no
-    room. `cards` has the status cards that end with their operations. `ended` counts what ended
-    since the start, by action.
+    reply, `shown` before and `answered` at every end, and `told` for each report on an operation
+    that came from no room. `cards` has the status cards that end with their operations. `ended`
+    counts what ended since the start, by action.
     """
 
     database: Database
@@ -82,6 +82,7 @@ class Recorder:
     told: Callable[[str, str], None]
     cards: Cards
     applied: Callable[[Sequence[Change]], None] = _nothing
+    shown: Callable[[str, Reply], None] = lambda _operation, _reply: None
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
     plan: Planner = plan_nothing
 
@@ -162,7 +163,7 @@ class Recorder:
         Raises:
             VoidGrantError: the stored operation differs, its target is to be something else by now,
                 or too few approvals of it are left.
-            WithdrawnError: its message was deleted.
+            WithdrawnError: it was withdrawn.
             NotWantedError: the reconciler asked for it, and something else is wished by now.
             SafeModeError: a person asked for it, and safe mode is on by now.
         """
@@ -175,7 +176,7 @@ class Recorder:
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
             if found[0].state is State.WITHDRAWN:
-                raise WithdrawnError("the message was deleted before the command began")
+                raise WithdrawnError("the command was withdrawn before it began")
             if again and found[0].state is State.RUNNING:
                 return before
             mode = on_record(connection)
@@ -220,6 +221,8 @@ class Recorder:
         """
         commit = partial(self._commit, settlement=settlement)
         about = fields_of(settlement)
+        if settlement.operation is not None and settlement.reply is not None:
+            self.shown(settlement.operation.id, settlement.reply)
         try:
             what = "cannot record a result"
             queued = await self._insist(commit, what, about, flush=settlement.flush)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from agency.control.execution.replies import Reply
+from agency.control.execution.replies import Reply, kept
 from agency.control.execution.result import Stored
-from agency.control.operation import Operation, Origin, OriginKind, State
+from agency.control.operation import Operation, Origin, State
 from agency.control.store import agents, inbox, operations
 from agency.control.store.agents import Change
 from agency.control.store.audit import AuditEntry
@@ -20,7 +19,7 @@ from agency.errors import AgencyError
 
 
 class WithdrawnError(AgencyError):
-    """The message of the operation was deleted before it began."""
+    """The operation was withdrawn before it began."""
 
 
 class NotWantedError(AgencyError):
@@ -94,10 +93,7 @@ def is_settled(connection: Connection, settlement: Settlement) -> bool:
 
 def stored_answer(settlement: Settlement) -> str | None:
     """Encode the reply for the operation's row, where no room gets it; None otherwise."""
-    reply = settlement.reply
-    if reply is None or settlement.origin.kind is OriginKind.MATRIX:
-        return None
-    return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
+    return None if settlement.reply is None else kept(settlement.reply, settlement.origin)
 
 
 def fields_of(settlement: Settlement) -> dict[str, dict[str, object]]:

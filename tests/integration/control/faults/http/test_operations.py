@@ -73,6 +73,7 @@ def test_what_is_no_command_is_pointed_at(alice: Client) -> None:
         (VERA, "viewer", "agents stop pm", 403),
         (ALICE, "viewer", "agents list", 200),
         (ALICE, "viewer", "agents stop pm", 403),  # the token narrows
+        (ALICE, "viewer", f"tokens revoke {'0' * 12}", 403),
         (ALICE, "approver", "agents stop pm", 403),
         (ALICE, "operator", "config set api-rate 60000", 403),
         (ALICE, "admin", "config set api-rate 60000", 200),
