@@ -31,7 +31,7 @@ LINK = "link"  # the actor of what came through one: who opened it is not known
 
 
 class Speaking(Protocol):
-    """What tells the control room; see rooms.speaking."""
+    """Speaker in the control room; see rooms.speaking."""
 
     @property
     def room_id(self) -> Callable[[], str | None]:

@@ -37,7 +37,7 @@ MAX_BACKUP = 410
 
 _BACKUP = re.compile(BACKUP_PATTERN)
 # Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
-_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])")
+_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])", re.I)
 _IMAGE = re.compile(naming.IMAGE_NAME_PATTERN)
 _IMAGE_ID = re.compile(naming.IMAGE_ID_PATTERN)
 _DOMAIN = re.compile(DOMAIN_PATTERN)

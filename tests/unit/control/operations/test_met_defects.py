@@ -132,7 +132,7 @@ async def test_a_secret_of_a_lost_key_can_be_asked_to_be_deleted(
     ):
         vault = safe.vault(key)
         push: Any = None
-        forms = Forms(vault, "http://x", lambda: "token")
+        forms = Forms(vault, "http://x", lambda: "token", safe.speaker())
         secrets = SecretDesk(vault, forms, Waiting(desk.clock, 60), push)
         desk.targets = AgentTargets(farm.lifecycle, {"secret": secrets.describe})
         await desk.take(desk.event(DELETE))
