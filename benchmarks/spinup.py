@@ -1,4 +1,4 @@
-"""Time of a spin-up, with and without the start of Synapse."""
+"""Time of a spin-up: in all, of our own part, and of the respawn that its conversation shows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.rows import Row
 
 _RUNS = 3
+_USUAL_SYNAPSE_S = 1.2  # on the quiet machine on which the limit of our own part was set
 
 
 def rows() -> Iterator[Row]:
@@ -22,13 +23,19 @@ def rows() -> Iterator[Row]:
     The least of each number counts: anything above it is the work of other processes.
     """
     runs = [_run() for _ in range(_RUNS)]
-    total, own, synapse = (min(numbers) for numbers in zip(*runs, strict=True))
-    yield Row("spinup.total", total, "s", "start of Synapse in the same run", synapse, 15)
-    yield Row("spinup.own", own, "s", "start of Synapse in the same run", synapse, 4)
+    total, own, respawn, synapse = (min(numbers) for numbers in zip(*runs, strict=True))
+    beside = ("start of Synapse in the same run", synapse)
+    yield Row("spinup.total", total, "s", *beside, 15, usual=_USUAL_SYNAPSE_S)
+    yield Row("spinup.own", own, "s", *beside, 4, usual=_USUAL_SYNAPSE_S)
+    yield Row("spinup.respawn", respawn, "s", *beside, 1.5, usual=_USUAL_SYNAPSE_S)
 
 
-def _run() -> tuple[float, float, float]:
-    """Run once; return seconds: in all, without Synapse's start, and of Synapse's start."""
+def _run() -> tuple[float, float, float, float]:
+    """Run once; return seconds: in all, of our own part, of the respawn, and of Synapse's start.
+
+    The conversation kills an agent, and waits until the control plane has found that and the agent
+    is back; all the while somebody approves something. This is no part of our own.
+    """
     program = str(Path(sys.executable).parent / "spinup_smoke")
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "transcript.json"
@@ -40,6 +47,8 @@ def _run() -> tuple[float, float, float]:
             raise RuntimeError(f"the spin-up failed:\n{done.stdout}{done.stderr}")
         envelope = json.loads(output.read_text())
     statement = json.loads(base64.b64decode(envelope["payload"]))
-    steps = {step["name"]: step["durationS"] for step in statement["predicate"]["steps"]}
-    synapse = steps["homeserver"]
-    return wall, wall - synapse, synapse
+    predicate = statement["predicate"]
+    steps = {step["name"]: step["durationS"] for step in predicate["steps"]}
+    seen = {probe["name"]: probe["evidence"] for probe in predicate["probes"]}
+    synapse, respawn = steps["homeserver"], seen["agent.respawned"]["seconds"]
+    return wall, wall - synapse - respawn, respawn, synapse
