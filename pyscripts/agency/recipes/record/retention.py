@@ -45,7 +45,7 @@ class Retention:
         while True:
             try:
                 removed = await self.remove_old()
-            except AgencyError as error:
+            except (AgencyError, OSError) as error:
                 _log.warning("old results are not removed: %s", error)
             else:
                 if removed:

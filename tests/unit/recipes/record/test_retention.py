@@ -104,6 +104,27 @@ async def test_many_are_removed_in_parts(tmp_path: Path, monkeypatch: pytest.Mon
         assert [len(await kept.remove_old()) for _ in range(4)] == [2, 2, 1, 0]
 
 
+async def test_a_place_that_cannot_be_read_is_told_and_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    hand, artifacts = Hand(), tmp_path / "artifacts"
+    async with open_runs(tmp_path, hand.clock()) as runs:
+        await runs.add(order(1, comment=1), "r00000001")
+        assert await runs.take(9) is not None
+        await runs.end("r00000001", RunState.PASSED)
+        hand.now += 11 * DAY_S
+        keeping = asyncio.create_task(Retention(runs, artifacts, 10, hand.clock()).keep())
+        async with asyncio.timeout(10):
+            while "old results are not removed" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            files(artifacts, "r00000001")
+            while (artifacts / "r00000001").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
 @pytest.mark.parametrize("days", [10, None])
 async def test_the_runner_does_it_where_it_is_configured(tmp_path: Path, days: int | None) -> None:
     hand, artifacts = Hand(), tmp_path / "artifacts"
