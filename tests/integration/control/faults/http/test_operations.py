@@ -142,10 +142,12 @@ def test_a_token_that_is_taken_back_opens_nothing(shared: Any) -> None:
     client, admin = client_for(shared, BOB), client_for(shared, ALICE, "admin")
     who = client.get("/who").json()
     assert (who["person"], who["role"]) == (BOB, "operator")
-    stranger = client_for(shared, VERA, "viewer")
-    refused = stranger.give(["tokens", "revoke", who["token"]], "take", wait_s=10)
-    assert refused.json()["state"] == "refused"
-    assert client.get("/who").status_code == 200
+    viewer, hers = client_for(shared, VERA, "viewer"), admin.get("/who").json()["token"]
+    refused = viewer.give(["tokens", "revoke", who["token"]], "take", wait_s=10)
+    assert (refused.status_code, refused.json()["code"]) == (403, "beyond-the-token")
+    refused = client.give(["tokens", "revoke", hers], "take-hers", wait_s=10)
+    assert refused.json()["state"] == "refused", "it is somebody else's"
+    assert (client.get("/who").status_code, admin.get("/who").status_code) == (200, 200)
     done = admin.give(["tokens", "revoke", who["token"]], f"take-{who['token']}", wait_s=10)
     assert done.json()["state"] == "done", done.text
     assert client.get("/who").status_code == 401
