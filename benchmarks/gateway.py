@@ -40,7 +40,8 @@ from benchmarks.rows import Row, percentile
 
 _RULES = 500
 _USUAL_ONE_RULE_MS = 0.0019
-_DECISIONS = 2000
+_DECISIONS = 200  # in a round; the least of the rounds counts, what is above is others' work
+_ROUNDS = 10
 _CALLS = 300
 _SERVER = """
 from mcp.server.fastmcp import FastMCP
@@ -90,19 +91,22 @@ def _decisions() -> Row:
     for name, rule in rules.items():
         rule["arguments"] = json.loads(json.dumps(rule["arguments"]).replace("{}", name))
     many, one = _document(rules), _document({"r": {"tool": "web/echo", "answer": "allow"}})
-    times = {}
-    for name, document in (("many", many), ("one", one)):
-        taken = []
-        for number in range(_DECISIONS):
-            args = {"url": f"https://b{number}.example.org/x/y", "n": number}
-            begun = time.perf_counter()
-            decide(document, "web/echo", args)
-            taken.append((time.perf_counter() - begun) * 1000)
-        times[name] = percentile(taken, 0.5)
+    rounds = [(_half_of(many), _half_of(one)) for _ in range(_ROUNDS)]
+    of_many, of_one = (min(halves) for halves in zip(*rounds, strict=True))
     return Row(
-        "gosuto.decide.500", times["many"], "ms", "of one rule", times["one"], 1.0,
-        usual=_USUAL_ONE_RULE_MS,
-    )  # fmt: skip
+        "gosuto.decide.500", of_many, "ms", "of one rule", of_one, 1.0, usual=_USUAL_ONE_RULE_MS
+    )
+
+
+def _half_of(document: Document) -> float:
+    """Return the time in which half of the decisions by a document are taken, in milliseconds."""
+    taken = []
+    for number in range(_DECISIONS):
+        args = {"url": f"https://b{number}.example.org/x/y", "n": number}
+        begun = time.perf_counter()
+        decide(document, "web/echo", args)
+        taken.append((time.perf_counter() - begun) * 1000)
+    return percentile(taken, 0.5)
 
 
 class _Nothing:
