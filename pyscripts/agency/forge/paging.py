@@ -14,7 +14,9 @@ from typing import Any
 from agency.forge.contract import MOST
 from agency.forge.errors import ForgeTooLargeError
 
-SIZES = (50, 10, 1)  # objects of a page; each a multiple of the next
+PAGE = 50  # the most that Gitea gives of a list at once, by default
+WHOLE = (PAGE,)  # a page that is too large is an error
+LEAVING_OUT = (PAGE, 10, 1)  # each size is a multiple of the next
 Read = Callable[[int, int], Awaitable[list[dict[str, Any]]]]  # number of the page, its size
 
 _log = logging.getLogger(__name__)
@@ -28,19 +30,23 @@ class Listed:
     cut: bool
 
 
-async def read_pages(read: Read) -> Listed:
+async def read_pages(read: Read, sizes: tuple[int, ...]) -> Listed:
     """Read a list page by page, at most MOST objects with those that are left out.
 
+    A page of the first of `sizes` that is too large is read in pages of the next one, and an object
+    that is too large by itself is left out.
+
     Raises:
-        ForgeError, ForgeUnreachableError: as `read` does, but for a page that is too large.
+        ForgeError, ForgeUnreachableError: as `read` does, for a page that is too large where there
+            is no smaller one.
     """
     found: list[dict[str, Any]] = []
     seen, page = 0, 1
     while seen < MOST:
-        objects, count = await _page(read, page, SIZES)
+        objects, count = await _page(read, page, sizes)
         found += objects
         seen += count
-        if count < SIZES[0]:
+        if count < sizes[0]:
             return Listed(found, cut=False)
         page += 1
     return Listed(found, cut=True)
@@ -53,6 +59,8 @@ async def _page(read: Read, page: int, sizes: tuple[int, ...]) -> tuple[list[dic
         objects = await read(page, size)
     except ForgeTooLargeError as error:
         if not smaller:
+            if size > 1:
+                raise
             fields = {"where": error.where, "error": error.message}
             _log.warning("left out of a list what is too large", extra={"fields": fields})
             return [], 1

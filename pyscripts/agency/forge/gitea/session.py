@@ -23,7 +23,7 @@ from agency.forge.errors import (
     date_of,
     objects_of,
 )
-from agency.forge.paging import Listed, read_pages
+from agency.forge.paging import LEAVING_OUT, WHOLE, Listed, read_pages
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -31,7 +31,6 @@ _ATTEMPTS = 4  # in all, where a rate limit says that nothing was done
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0  # who asks for more is told, not waited for
 _Answer = tuple[int, Any, Mapping[str, str]]  # status, value and headers
-_PAGE = 50  # the most that Gitea gives of a list at once, by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +56,18 @@ class GiteaSession:
 
     async def objects(self, path: str, query: str = "") -> list[dict[str, Any]]:
         """Read a list, page by page, at most MOST objects."""
-        found: list[dict[str, Any]] = []
-        page = 1
-        while len(found) < MOST:
-            where = f"{path}?{query}&page={page}&limit={_PAGE}"
-            _, answer, _ = await self._call("GET", where)
-            more = objects_of(answer, f"GET {path}")
-            found += more
-            if len(more) < _PAGE:
-                break
-            page += 1
-        return found[:MOST]
+        return (await self._pages(path, query, WHOLE)).objects[:MOST]
 
     async def readable(self, path: str, query: str) -> Listed:
         """Read a list of what strangers wrote, page by page, without what is too large."""
+        return await self._pages(path, query, LEAVING_OUT)
 
+    async def _pages(self, path: str, query: str, sizes: tuple[int, ...]) -> Listed:
         async def read(page: int, size: int) -> list[dict[str, Any]]:
             _, answer, _ = await self._call("GET", f"{path}?{query}&page={page}&limit={size}")
             return objects_of(answer, f"GET {path}")
 
-        return await read_pages(read)
+        return await read_pages(read, sizes)
 
     async def done(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
         """Make a call whose answer says nothing but that it is done."""

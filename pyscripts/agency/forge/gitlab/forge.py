@@ -40,7 +40,7 @@ from agency.forge.contract import (
 from agency.forge.errors import ForgeError, field_of, moment_of
 from agency.forge.gitlab.api import GitlabApi, GitlabError
 from agency.forge.gitlab.session import TIMEOUT_S, BoundedSession
-from agency.forge.paging import read_pages
+from agency.forge.paging import LEAVING_OUT, read_pages
 
 _STATES = {
     CommitState.PENDING: "pending",
@@ -311,7 +311,7 @@ class GitlabForge:
         async def read(page: int, size: int) -> list[dict[str, Any]]:
             return await asyncio.to_thread(self.api.page, path, query, page, size)
 
-        return (await read_pages(read)).objects
+        return (await read_pages(read, LEAVING_OUT)).objects
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return await asyncio.to_thread(self.api.post, path, body)
