@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agency.instance import holds_password, sends_in_clear
 from agency.secrets import names
 from agency.settings import Strict, load
 
 SETTINGS_FILE = Path("/etc/agency/backup.json")
 HOUR_S = 3600
 
-# One place more than a colon and a password: rest:https://user:password@host/
-_WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
-# Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
-_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])", re.I)
-
 
 def _guarded(location: str) -> str:
-    if _IN_CLEAR.match(location):
+    if sends_in_clear(location):
         raise PydanticCustomError("clear", "sends its credentials in clear: write https://")
-    if _WITH_PASSWORD.search(location):
+    if holds_password(location):
         raise PydanticCustomError(
             "password",
             "holds a password: put it into the secret {name}",

@@ -7,6 +7,8 @@ from .documents import decision_settings as decision_settings
 from .documents import proxy_document as proxy_document
 from .editing.rewriting import InstanceEdit as InstanceEdit
 from .editing.rewriting import plan_recipe as plan_recipe
+from .fields.letters import holds_password as holds_password
+from .fields.letters import sends_in_clear as sends_in_clear
 from .load import INSTANCE_FILE as INSTANCE_FILE
 from .load import LoadedInstance as LoadedInstance
 from .load import instance_file as instance_file

@@ -6,12 +6,20 @@ import re
 import unicodedata
 
 MAX_SHOWN = 60
+# One place more than a colon and a password: rest:https://user:password@host/
 _WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+# Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
+_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])", re.I)
 
 
 def holds_password(url: str) -> bool:
     """Return whether a URL names a password; then its text is a secret, and never shown."""
     return _WITH_PASSWORD.search(url) is not None
+
+
+def sends_in_clear(repository: str) -> bool:
+    """Return whether a repository of backups is asked, with credentials, without TLS."""
+    return _IN_CLEAR.match(repository) is not None
 
 
 def odd_letter(text: str) -> str:

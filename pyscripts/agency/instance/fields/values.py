@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from agency import naming
-from agency.instance.fields.letters import holds_password, not_this, odd_letter
+from agency.instance.fields.letters import holds_password, not_this, odd_letter, sends_in_clear
 from agency.secrets import names
 from agency.unwritten import FEATURES
 
@@ -36,8 +36,6 @@ BACKUP_PATTERN = f"/{_PLACE}|(sftp|s3|rest|b2|azure|swift):{_PLACE}"
 MAX_BACKUP = 410
 
 _BACKUP = re.compile(BACKUP_PATTERN)
-# Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
-_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])", re.I)
 _IMAGE = re.compile(naming.IMAGE_NAME_PATTERN)
 _IMAGE_ID = re.compile(naming.IMAGE_ID_PATTERN)
 _DOMAIN = re.compile(DOMAIN_PATTERN)
@@ -157,7 +155,7 @@ def _backup_place(text: str) -> str:
             "holds a password; leave it out, and put it in with "
             f"`agency secrets set {names.BACKUP_CREDENTIALS}`"
         )
-    if _IN_CLEAR.match(text):
+    if sends_in_clear(text):
         raise ValueError("sends its credentials in clear: write https:// in place of http://")
     if not _BACKUP.fullmatch(text):
         wanted = "must be a path, or a place of restic's such as sftp:user@host:/path"
