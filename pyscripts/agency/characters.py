@@ -18,13 +18,20 @@ _ESCAPE = re.compile(
 )
 
 
-def whole_characters(text: str) -> str:
-    """Join the pairs of a text, and replace single halves by U+FFFD."""
+def is_whole(text: str) -> bool:
+    """Return whether a text holds no half, so that it has a form in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        return False
+    return True
+
+
+def whole_characters(text: str) -> str:
+    """Join the pairs of a text, and replace single halves by U+FFFD."""
+    if is_whole(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def whole_escapes(json_text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 import re2
 from pydantic import AfterValidator, Field, model_validator
 
+from agency.characters import is_whole
 from agency.gosuto.urls import UnreadableError, Url, read_host, read_url
 from agency.gosuto.values import Text, shown
 from agency.settings import Written
@@ -228,9 +229,7 @@ def _test_hosts(patterns: list[str], value: str) -> tuple[Held, str]:
 def _test_regex(pattern: str, value: str) -> tuple[Held, str]:
     if len(value) > MAX_MATCHED:
         return Held.UNDECIDED, f"has more than {MAX_MATCHED} characters"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
+    if not is_whole(value):
         return Held.UNDECIDED, "is not a text in Unicode"
     matched = _compiled(pattern).fullmatch(value)
     return (Held.YES, "") if matched else (Held.NO, "does not match the pattern")

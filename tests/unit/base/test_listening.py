@@ -77,13 +77,18 @@ def test_a_paused_port_refuses_and_is_still_nobody_elses(held):
     assert binds(port, "127.0.0.1", socket.SO_REUSEADDR)
 
 
-def test_a_connection_that_lingers_does_not_keep_a_port_from_its_holder(held):
-    each, port = held.sockets["a"], held.numbers["a"]
+def leave_lingering(each: socket.socket, port: int) -> None:
+    """Leave a connection that was closed at the agency's end first, and so lingers."""
     each.setblocking(True)
     client = socket.create_connection(("127.0.0.1", port), 5)
     server, _ = each.accept()
-    server.close()  # the first to close lingers
+    server.close()
     client.close()
+
+
+def test_a_connection_that_lingers_does_not_keep_a_port_from_its_holder(held):
+    each, port = held.sockets["a"], held.numbers["a"]
+    leave_lingering(each, port)
     listening.pause(each)
     listening.resume(each)
     socket.create_connection(("127.0.0.1", port), 5).close()
@@ -96,11 +101,7 @@ def test_a_connection_that_lingers_does_not_keep_a_port_from_its_holder(held):
 def test_who_binds_in_the_moment_of_a_lingering_connection_makes_the_start_fail(held):
     """The only moment at which another program could have the port: it gets no request of ours."""
     each, port = held.sockets["a"], held.numbers["a"]
-    each.setblocking(True)
-    client = socket.create_connection(("127.0.0.1", port), 5)
-    server, _ = each.accept()
-    server.close()  # the first to close lingers
-    client.close()
+    leave_lingering(each, port)
     listening.pause(each)
     thieves = []
 

@@ -35,7 +35,7 @@ __all__ = [
 _agents = schema.agents
 _created = schema.created_agents
 _histories = schema.agent_histories
-_PRESENT = _created.c.deleted_ts.is_(None)
+_PRESENT = schema.PRESENT
 UNKNOWN = "unknown"  # observed: commanded, and not observed yet
 
 

@@ -211,11 +211,11 @@ created_agents = Table(
 Index("created_agents_name", created_agents.c.name)
 # No two agents share a slot, a port or an account, whoever chose them; those of a deleted one are
 # free again.
-_PRESENT = created_agents.c.deleted_ts.is_(None)
+PRESENT = created_agents.c.deleted_ts.is_(None)
 for _column, _where in (
-    (created_agents.c.slot, _PRESENT & (created_agents.c.slot != "")),
-    (created_agents.c.port, _PRESENT),
-    (created_agents.c.matrix_id, _PRESENT),
+    (created_agents.c.slot, PRESENT & (created_agents.c.slot != "")),
+    (created_agents.c.port, PRESENT),
+    (created_agents.c.matrix_id, PRESENT),
 ):
     Index(
         f"created_agents_{_column.name}",

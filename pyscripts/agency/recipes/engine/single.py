@@ -84,21 +84,15 @@ def perform_run(config: RecipesConfig, run: str, docker_url: str | None, clock: 
     except places.RunBusyError:  # its result is the other process's to write
         raise
     except AgencyError as error:
-        report = _refused(config, found, error, clock, clock.steady() - began)
-        _write(report, artifacts)
-        return report
+        fault = error
     except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the run its result
         # Without the message: nothing here knows the run's secrets, which it could have.
         say("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
         fault = InternalError(internal(error))
-        report = _refused(config, found, fault, clock, clock.steady() - began)
-        _write(report, artifacts)
-        return report
-
-
-def _write(report: Report, artifacts: Path) -> None:
+    report = _refused(config, found, fault, clock, clock.steady() - began)
     artifacts.mkdir(parents=True, exist_ok=True)
     write_result(report, artifacts)
+    return report
 
 
 def wanted_of(config: RecipesConfig, run: Run) -> Wanted:

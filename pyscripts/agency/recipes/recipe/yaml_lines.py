@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from agency.characters import is_whole
 from agency.errors import BadInputError
 
 MAX_BYTES = 1024 * 1024
@@ -112,7 +113,7 @@ class _Builder:
                     merged = {**self._mapping(one, loc), **merged}
                 continue
             name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if not isinstance(name, str) or not _is_text(name):
+            if not isinstance(name, str) or not is_whole(name):
                 raise self._bad("a key that is not text", key.start_mark.line + 1)
             if name in own:
                 raise self._bad(f"the key {name[:60]!r} twice", key.start_mark.line + 1)
@@ -132,7 +133,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node) -> Any:
         if node.tag == "tag:yaml.org,2002:timestamp":
             return node.value
-        if not _is_text(node.value):
+        if not is_whole(node.value):  # an escape of YAML makes halves of characters
             raise self._bad("half of a pair of surrogates", node.start_mark.line + 1)
         if node.tag not in _SCALARS:
             raise self._bad(f"the tag {node.tag[:60]}", node.start_mark.line + 1)
@@ -145,8 +146,3 @@ class _Builder:
 
     def _bad(self, message: str, line: int) -> BadInputError:
         return BadInputError(message, where=f"{self.document.file}:{line}")
-
-
-def _is_text(text: str) -> bool:
-    """Return whether a text can be written: an escape of YAML makes halves of characters."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)

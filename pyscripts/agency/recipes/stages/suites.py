@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agency.characters import is_whole
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import Bounds, ProgramError, run_to_end
@@ -92,7 +93,7 @@ class SuiteRunner:
                 "pytest is not installed, which runs a recipe's tests", hint="pip install pytest"
             )
         for name in files:
-            if not _is_utf8(name):
+            if not is_whole(name):
                 raise SuiteError("the name of a file of tests is not UTF-8", where=ascii(name))
         context, results = self.private / "app.json", self.private / "results.jsonl"
         pictures = self.private / "pictures"
@@ -186,14 +187,6 @@ class SuiteRunner:
             raise SuiteError(suite.exceeded() or error.message, where=", ".join(files)) from error
         journal.write(finished.stderr)
         return finished.status
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _rows(place: Path) -> list[_Row]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from recipe_engines import order
+from recipe_history import configuration
 
 from agency.clock import Clock
-from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.serving import running
 from agency.recipes.record import retention as module
 from agency.recipes.record.retention import Retention
@@ -135,21 +135,7 @@ async def test_the_runner_does_it_where_it_is_configured(tmp_path: Path, days: i
             assert await runs.take(9) is not None
             hand.now += number * 20 * DAY_S
             await runs.end(run, RunState.PASSED)
-    config = RecipesConfig.model_validate(
-        {
-            "domain": "example.org",
-            "engine": "builtin",
-            "maxTests": 1,
-            "buildTimeoutMinutes": 60,
-            "recipes": {},
-            "forge": {"kind": "gitea", "url": "https://forge.example.org"},
-            "hosts": {"bridge": "hook.example.org", "dashboard": "ci.example.org"},
-            "ports": {"bridge": 8100, "dashboard": 8101},
-            "wildcard": "*.ci.example.org",
-            "state": str(tmp_path),
-            "retentionDays": days,
-        }
-    )
+    config = configuration(tmp_path, 8101, retentionDays=days)
     async with running(config, lambda _: (), "unix:///none", hand.clock()):
         for _ in range(200):
             await asyncio.sleep(0.01)
